@@ -1,0 +1,42 @@
+"""What learns: world model, experience, learner, trainer, checkpoints, the agent.
+
+    agent = Agent.load("checkpoints/walker-walk")
+    action = agent.act(observation)
+"""
+
+from agent.agent import Agent, AgentInfo
+from agent.checkpoint import describe
+from agent.config import PRESETS, LearnerConfig, ModelConfig, PlanningConfig, TrainConfig, preset
+from agent.errors import CheckpointError, ConfigError, ObservationError
+from agent.evaluation import Episodes, RandomActor, bootstrap_interval, evaluate, play
+from agent.experience import Batch, Experience
+from agent.learner import Learner
+from agent.trainer import Progress, Trainer
+from agent.world_model import Imagination, WorldModel
+
+__all__ = [
+    "PRESETS",
+    "Agent",
+    "AgentInfo",
+    "Batch",
+    "CheckpointError",
+    "ConfigError",
+    "Episodes",
+    "Experience",
+    "Imagination",
+    "Learner",
+    "LearnerConfig",
+    "ModelConfig",
+    "ObservationError",
+    "PlanningConfig",
+    "Progress",
+    "RandomActor",
+    "TrainConfig",
+    "Trainer",
+    "WorldModel",
+    "bootstrap_interval",
+    "describe",
+    "evaluate",
+    "play",
+    "preset",
+]

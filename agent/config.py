@@ -1,0 +1,265 @@
+"""Every setting of an agent and its training, and the presets.
+
+There is one set of hyper-parameters for all tasks. A preset changes sizes only: widths, ensemble members, batch and
+candidates. Configurations are frozen and round-trip through JSON; an unknown key is an error.
+"""
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from agent.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the latent world model.
+
+    Attributes:
+        latent_dim: elements of a latent state, a multiple of `simplex_dim`.
+        hidden_dim: width of every hidden layer but the encoder's.
+        encoder_dim: width of the encoder's hidden layer.
+        simplex_dim: elements of one simplex of the latent (simplicial normalisation, arXiv 2204.00616).
+        value_heads: members of the value ensemble.
+        bins: classes of the two-hot regression of rewards and values.
+        bin_range: the classes span [-bin_range, bin_range] in symlog space.
+        observation_clip: normalised observations are clipped to [-observation_clip, observation_clip].
+    """
+
+    latent_dim: int = 128
+    hidden_dim: int = 256
+    encoder_dim: int = 256
+    simplex_dim: int = 8
+    value_heads: int = 2
+    bins: int = 101
+    bin_range: float = 10.0
+    observation_clip: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("latent_dim", "hidden_dim", "encoder_dim", "simplex_dim", "value_heads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.latent_dim % self.simplex_dim:
+            raise ConfigError(
+                f"model.latent_dim is {self.latent_dim}; it must be a multiple of simplex_dim, {self.simplex_dim}"
+            )
+        if self.bins < 2 or self.bin_range <= 0:
+            raise ConfigError("model.bins must be at least 2 and model.bin_range positive")
+
+
+@dataclass(frozen=True)
+class PlanningConfig:
+    """How the agent plans.
+
+    Attributes:
+        planner: a registered planner's name, or `policy` for the policy prior alone, without search.
+        horizon: decisions looked ahead.
+        samples: candidates drawn in each iteration.
+        iterations: rounds of the search.
+        elites: candidates that the search distribution is refitted to.
+        proposals: candidates drawn from the policy prior, beside `samples`.
+    """
+
+    planner: str = "mppi"
+    horizon: int = 3
+    samples: int = 192
+    iterations: int = 3
+    elites: int = 24
+    proposals: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "samples", "iterations", "elites"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"planning.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.proposals < 0:
+            raise ConfigError(f"planning.proposals is {self.proposals}; it must be 0 or more")
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How the world model, the value ensemble and the policy prior learn.
+
+    The losses and their weights follow TD-MPC2 (Hansen, Su and Wang, arXiv 2310.16828) unless a line says otherwise.
+
+    Attributes:
+        batch_size: sequences in one update.
+        horizon: decisions that the latent dynamics are unrolled over in training.
+        learning_rate: AdamW's step size.
+        encoder_rate: factor on the encoder's step size.
+        weight_decay: AdamW's decoupled decay (SimBa, arXiv 2410.09754).
+        gradient_clip: largest norm of the gradients.
+        consistency_weight: of the joint-embedding prediction loss.
+        reward_weight: of the reward loss.
+        value_weight: of the value loss.
+        continue_weight: of the continuation loss, where an environment can terminate.
+        rho: weight of a step of the unroll relative to the one before it.
+        returns: what the critic bootstraps from: `multi`, the rewards up to the end of the sampled sequence and the
+            value there (multi-step returns, as in MR.Q, arXiv 2501.16142); or `single`, the next step's value.
+        target_rate: exponential moving average of the target ensemble.
+        entropy_weight: of the policy's entropy.
+        log_std_min: smallest log standard deviation of the policy.
+        log_std_max: largest log standard deviation of the policy.
+        discount: per decision; None derives it from the length of an episode of D decisions, 1 - 5/D kept within
+            [0.95, 0.995].
+    """
+
+    batch_size: int = 128
+    horizon: int = 3
+    learning_rate: float = 3e-4
+    encoder_rate: float = 0.3
+    weight_decay: float = 1e-2
+    gradient_clip: float = 20.0
+    consistency_weight: float = 20.0
+    reward_weight: float = 0.1
+    value_weight: float = 0.1
+    continue_weight: float = 1.0
+    rho: float = 0.5
+    returns: Literal["multi", "single"] = "multi"
+    target_rate: float = 0.01
+    entropy_weight: float = 1e-4
+    log_std_min: float = -10.0
+    log_std_max: float = 2.0
+    discount: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.horizon < 1:
+            raise ConfigError("learner.batch_size and learner.horizon must be at least 1")
+        if self.discount is not None and not 0 < self.discount < 1:
+            raise ConfigError(f"learner.discount is {self.discount}; it must lie between 0 and 1")
+
+    def resolve_discount(self, decisions: int | None) -> float:
+        """The discount for episodes of `decisions` decisions (None: endless, or not known)."""
+        if self.discount is not None:
+            return self.discount
+        if decisions is None:
+            return 0.99
+        return min(max(1 - 5 / max(decisions, 1), 0.95), 0.995)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run.
+
+    Attributes:
+        steps: environment steps, action repeat included.
+        seed: the one seed that all randomness of the run flows from.
+        random_steps: environment steps of uniformly random actions to begin with.
+        updates_per_decision: gradient updates for each decision taken.
+        capacity: decisions that the experience buffer holds.
+        evaluate_every: environment steps between evaluations (0: only at the end).
+        evaluation_episodes: episodes of an evaluation while training.
+        final_episodes: episodes of the evaluation at the end, with and without the planner.
+        evaluation_seed: seed of the first evaluation episode; the same episodes every time.
+        device: `auto` (a GPU where there is one), `cpu` or `cuda`.
+        threads: torch threads of this process. One is best on small machines: run a second task beside it instead.
+        matmul_precision: torch's float32 matrix-product precision. `medium` lets a processor with bf16 units
+            multiply in bf16 and add in float32, about twice as fast there; others ignore it or slow down.
+        model: sizes of the world model.
+        learner: how it learns.
+        planning: how it plans.
+    """
+
+    steps: int = 100_000
+    seed: int = 0
+    random_steps: int = 2_000
+    updates_per_decision: int = 1
+    capacity: int = 1_000_000
+    evaluate_every: int = 20_000
+    evaluation_episodes: int = 5
+    final_episodes: int = 10
+    evaluation_seed: int = 10_000
+    device: str = "auto"
+    threads: int = 1
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    planning: PlanningConfig = field(default_factory=PlanningConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "capacity", "evaluation_episodes", "final_episodes", "threads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("random_steps", "updates_per_decision", "evaluate_every", "seed", "evaluation_seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "tiny": TrainConfig(
+        model=ModelConfig(latent_dim=64, hidden_dim=96, encoder_dim=96),
+        learner=LearnerConfig(batch_size=64),
+        planning=PlanningConfig(samples=96, elites=16, proposals=8),
+    ),
+    "small": TrainConfig(),
+    "base": TrainConfig(
+        model=ModelConfig(latent_dim=512, hidden_dim=512, encoder_dim=256, value_heads=5),
+        learner=LearnerConfig(batch_size=256),
+        planning=PlanningConfig(samples=512, iterations=6, elites=64, proposals=24),
+    ),
+}
+"""Named sizes: `tiny` for tests and first tries, `small` for a CPU (the default), `base` is TD-MPC2's for a GPU."""
+
+
+def preset(name: str) -> TrainConfig:
+    """The configuration of a preset.
+
+    Raises:
+        ConfigError: when there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; {_near(name, list(PRESETS))}")
+    return PRESETS[name]
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as plain JSON values."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type[T], values: Any, where: str = "") -> T:
+    """A configuration from plain JSON values, the reverse of `to_dict`.
+
+    Raises:
+        ConfigError: for an unknown key or a value of the wrong type.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where or 'the configuration'} is {type(values).__name__}; expected an object")
+    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{where}.{key}" if where else str(key)
+        if key not in known:
+            raise ConfigError(f"unknown setting {path!r}; {_near(str(key), list(known))}")
+        kind = known[key].type
+        if dataclasses.is_dataclass(kind):
+            arguments[key] = from_dict(kind, value, path)  # type: ignore[arg-type]
+        else:
+            arguments[key] = _checked(value, kind, path)
+    return cls(**arguments)
+
+
+def _checked(value: Any, kind: Any, path: str) -> Any:
+    """`value`, when it is of the annotated type; an int is taken for a float."""
+    options = getattr(kind, "__args__", None) or (kind,)
+    for option in options:
+        if isinstance(option, str):  # a Literal's value
+            if value == option:
+                return value
+        elif option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                raise ConfigError(f"{path} is {value}; it must be finite")
+            return float(value)
+        elif option is int and isinstance(value, bool):
+            continue
+        elif isinstance(value, option):
+            return value
+    raise ConfigError(f"{path} is {value!r}; expected {getattr(kind, '__name__', kind)}")
+
+
+def _near(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(known)

@@ -1,0 +1,13 @@
+"""What can go wrong with an agent, said in one sentence each."""
+
+
+class ConfigError(ValueError):
+    """A preset or a setting that does not exist or makes no sense."""
+
+
+class ObservationError(ValueError):
+    """An observation that the agent can't act on: wrong shape, NaN or infinite."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint folder that is missing, damaged, or made for something else."""

@@ -1,0 +1,161 @@
+"""Playing episodes and saying honestly how they went."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import gymnasium
+import numpy as np
+import scipy.stats
+import torch
+from numpy.typing import ArrayLike
+
+from agent.agent import Agent
+
+
+@runtime_checkable
+class Actor(Protocol):
+    """Anything that can play an episode."""
+
+    def seed(self, seed: int) -> None:
+        """Fixes all randomness of the actions to come."""
+
+    def reset(self) -> None:
+        """An episode begins."""
+
+    def act(self, observation: ArrayLike) -> np.ndarray:
+        """The action for one observation."""
+
+
+class RandomActor:
+    """Uniformly random actions: the floor that everything is measured from."""
+
+    def __init__(self, action_dim: int) -> None:
+        self.action_dim = action_dim
+        self.seed(0)
+
+    def seed(self, seed: int) -> None:
+        """Fixes the actions to come."""
+        self.rng = np.random.default_rng(seed)
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: ArrayLike) -> np.ndarray:
+        """An action (A,) in [-1, 1]."""
+        return self.rng.uniform(-1, 1, self.action_dim).astype(np.float32)
+
+
+@dataclass
+class Episodes:
+    """The outcome of some episodes.
+
+    Attributes:
+        seeds: of each episode.
+        returns: of each episode, undiscounted.
+        lengths: of each episode, in decisions.
+        terminated: whether each episode ended by termination.
+        unstable: whether the physics diverged in each.
+        milliseconds: of every decision, all episodes one after another.
+    """
+
+    seeds: list[int] = field(default_factory=list)
+    returns: list[float] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    terminated: list[bool] = field(default_factory=list)
+    unstable: list[bool] = field(default_factory=list)
+    milliseconds: list[float] = field(default_factory=list)
+
+    @property
+    def mean_return(self) -> float:
+        """Mean over all episodes."""
+        return float(np.mean(self.returns))
+
+    @property
+    def interval(self) -> tuple[float | None, float | None]:
+        """95 % bootstrap interval of the mean return."""
+        return bootstrap_interval(self.returns)
+
+    def percentiles(self) -> dict[str, float]:
+        """Milliseconds a decision: p50, p95 and p99."""
+        p50, p95, p99 = np.percentile(self.milliseconds, [50, 95, 99])
+        return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
+
+
+def bootstrap_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """95 % percentile-bootstrap interval of the mean; (None, None) for a single value, which says nothing of spread."""
+    if len(values) < 2:
+        return None, None
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    result = scipy.stats.bootstrap(
+        (np.asarray(values),), np.mean, n_resamples=5000, method="percentile", rng=np.random.default_rng(0)
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def play(
+    actor: Actor,
+    env: gymnasium.Env[Any, Any],
+    seeds: Sequence[int],
+    on_decision: Callable[[int, float], None] | None = None,
+    on_frame: Callable[[int, Any], None] | None = None,
+) -> Episodes:
+    """Plays one episode for each seed, one after another.
+
+    The seed fixes both the environment's and the actor's randomness, so an episode is the same whichever others are
+    played beside it, and two actors meet the same starting states.
+
+    Args:
+        actor: who plays.
+        env: where; its own time limit must end the episodes.
+        seeds: one an episode.
+        on_decision: called after every decision with the episode's number and its return so far.
+        on_frame: called with the episode's number and a rendered frame after every decision, and at the start.
+
+    Returns:
+        All episodes, diverged ones included.
+    """
+    episodes = Episodes()
+    for number, seed in enumerate(seeds):
+        actor.seed(seed)
+        actor.reset()
+        observation, _ = env.reset(seed=seed)
+        total, length, unstable, terminated, truncated = 0.0, 0, False, False, False
+        if on_frame:
+            on_frame(number, env.render())
+        while not (terminated or truncated):
+            began = time.perf_counter()
+            action = actor.act(observation)
+            episodes.milliseconds.append((time.perf_counter() - began) * 1000)
+            observation, reward, terminated, truncated, info = env.step(action)
+            total += float(reward)
+            length += 1
+            unstable = unstable or bool(info.get("unstable", False))
+            if on_decision:
+                on_decision(number, total)
+            if on_frame:
+                on_frame(number, env.render())
+        episodes.seeds.append(int(seed))
+        episodes.returns.append(total)
+        episodes.lengths.append(length)
+        episodes.terminated.append(bool(terminated))
+        episodes.unstable.append(unstable)
+    return episodes
+
+
+def evaluate(agent: Agent, env: gymnasium.Env[Any, Any], seeds: Sequence[int], **planning: Any) -> Episodes:
+    """Plays evaluation episodes with a copy of the agent that shares its model, so that training is not disturbed.
+
+    Args:
+        agent: its generator and running plan are left alone.
+        env: an environment of its own, not the one that experience is collected in.
+        seeds: one an episode.
+        planning: options to change, such as `planner="policy"`.
+    """
+    double = object.__new__(type(agent))
+    double.__dict__.update(agent.__dict__)
+    double.use_planner(**planning)
+    with torch.inference_mode():
+        return play(double, env, seeds)

@@ -1,0 +1,168 @@
+"""The latent world model: what the agent imagines with.
+
+After Hansen, Su and Wang, TD-MPC2: Scalable, Robust World Models for Continuous Control (arXiv 2310.16828).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from agent.config import ModelConfig
+from agent.networks import EnsembleMLP, ObservationNorm, SimplicialNorm, mlp
+from agent.two_hot import TwoHot
+from planners import Score
+
+
+@dataclass(frozen=True)
+class Imagination:
+    """What the model expects of action sequences.
+
+    Attributes:
+        latents: (B, N, H+1, L) the states passed through, the first one included.
+        rewards: (B, N, H) expected rewards.
+        continues: (B, N, H) probability that the episode goes on after each decision.
+    """
+
+    latents: Float[Tensor, "B N H1 L"]
+    rewards: Float[Tensor, "B N H"]
+    continues: Float[Tensor, "B N H"]
+
+
+class WorldModel(nn.Module):
+    """Encoder, latent dynamics, reward, continuation, value ensemble and policy prior.
+
+    Args:
+        config: sizes.
+        observation_dim: elements of an observation.
+        action_dim: elements of an action.
+        discount: per decision, in (0, 1).
+        can_terminate: whether episodes can end by termination; without it the continuation is 1 and costs nothing.
+        log_std: range of the policy's log standard deviation.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        observation_dim: int,
+        action_dim: int,
+        discount: float,
+        can_terminate: bool = True,
+        log_std: tuple[float, float] = (-10.0, 2.0),
+    ) -> None:
+        super().__init__()
+        self.config, self.discount, self.log_std = config, discount, log_std
+        self.observation_dim, self.action_dim = observation_dim, action_dim
+        latent, hidden = config.latent_dim, config.hidden_dim
+        simplex = SimplicialNorm(config.simplex_dim)
+        self.norm = ObservationNorm(observation_dim, config.observation_clip)
+        self.encoder = mlp(observation_dim, [config.encoder_dim], latent, simplex)
+        self.dynamics = mlp(latent + action_dim, [hidden, hidden], latent, simplex)
+        self.reward = mlp(latent + action_dim, [hidden, hidden], config.bins)
+        self.continuation = mlp(latent, [hidden], 1) if can_terminate else None
+        self.value = EnsembleMLP(config.value_heads, latent + action_dim, hidden, config.bins)
+        self.policy = mlp(latent, [hidden, hidden], 2 * action_dim)
+        self.two_hot = TwoHot(config.bins, config.bin_range)
+        last = self.reward[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+
+    def encode(self, observation: Float[Tensor, "*S O"]) -> Float[Tensor, "*S L"]:
+        """Observations (..., O) to latents (..., L)."""
+        return self.encoder(self.norm(observation))
+
+    def next_latent(self, latent: Float[Tensor, "*S L"], action: Float[Tensor, "*S A"]) -> Float[Tensor, "*S L"]:
+        """The latent expected one decision later."""
+        return self.dynamics(torch.cat([latent, action], dim=-1))
+
+    def reward_logits(self, latent: Float[Tensor, "*S L"], action: Float[Tensor, "*S A"]) -> Float[Tensor, "*S K"]:
+        """Logits of the reward's two-hot classes."""
+        return self.reward(torch.cat([latent, action], dim=-1))
+
+    def continue_logit(self, latent: Float[Tensor, "*S L"]) -> Float[Tensor, "*S"]:
+        """Logit of the probability that the episode goes on from the state just reached."""
+        assert self.continuation is not None
+        return self.continuation(latent).squeeze(-1)
+
+    def value_logits(
+        self, latent: Float[Tensor, "*S L"], action: Float[Tensor, "*S A"], frozen: bool = False
+    ) -> Float[Tensor, "E *S K"]:
+        """Logits of the value classes of every ensemble member."""
+        x = torch.cat([latent, action], dim=-1)
+        return self.value(x.flatten(0, -2), frozen).unflatten(1, x.shape[:-1])
+
+    def act(
+        self, latent: Float[Tensor, "*S L"], noise: Float[Tensor, "*S A"] | None = None
+    ) -> tuple[Float[Tensor, "*S A"], Float[Tensor, "*S"]]:
+        """The policy prior: a normal squashed by tanh.
+
+        Args:
+            latent: (..., L).
+            noise: (..., A) standard normal deviates; None gives the most likely action.
+
+        Returns:
+            action (..., A) in [-1, 1], and log-likelihood (...).
+        """
+        mean, log_std = self.policy(latent).chunk(2, dim=-1)
+        low, high = self.log_std
+        log_std = low + 0.5 * (high - low) * (torch.tanh(log_std) + 1)
+        if noise is None:
+            noise = torch.zeros_like(mean)
+        raw = mean + log_std.exp() * noise
+        action = torch.tanh(raw)
+        # log(1 - tanh(x)^2), in the form that does not lose its digits for large |x|.
+        squash = 2 * (0.6931471805599453 - raw - nn.functional.softplus(-2 * raw))
+        log_likelihood = -0.5 * noise**2 - log_std - 0.9189385332046727 - squash
+        return action, log_likelihood.sum(dim=-1)
+
+    def imagine(self, latent: Float[Tensor, "B L"], actions: Float[Tensor, "B N H A"]) -> Imagination:
+        """Rolls action sequences out from the latent of each environment."""
+        n, horizon = actions.shape[1:3]
+        z = latent.unsqueeze(1).expand(-1, n, -1)
+        latents = [z]
+        for t in range(horizon):
+            z = self.next_latent(z, actions[:, :, t])
+            latents.append(z)
+        states = torch.stack(latents, dim=2)
+        rewards = self.two_hot.decode(self.reward_logits(states[:, :, :-1], actions))
+        if self.continuation is None:
+            continues = torch.ones_like(rewards)
+        else:
+            continues = torch.sigmoid(self.continue_logit(states[:, :, 1:]))
+        return Imagination(states, rewards, continues)
+
+    def score(self, latent: Float[Tensor, "B L"]) -> Score:
+        """The planner's score from these latents: discounted rewards, then the value where the horizon ends.
+
+        The terminal value is the ensemble's mean for the policy prior's most likely action. Each term counts with the
+        probability that the episode has lasted that long.
+        """
+
+        def predicted_return(actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
+            imagined = self.imagine(latent, actions)
+            total = torch.zeros_like(imagined.rewards[:, :, 0])
+            alive = torch.ones_like(total)
+            for t in range(actions.shape[2]):
+                total = total + alive * imagined.rewards[:, :, t]
+                alive = alive * (self.discount * imagined.continues[:, :, t])
+            final = imagined.latents[:, :, -1]
+            action, _ = self.act(final)
+            return total + alive * self.two_hot.decode(self.value_logits(final, action)).mean(dim=0)
+
+        return predicted_return
+
+    def propose(
+        self, latent: Float[Tensor, "B L"], count: int, horizon: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "B P H A"]:
+        """Action sequences that the policy prior would choose in imagination, the first one without noise."""
+        noise = torch.randn(horizon, count, self.action_dim, generator=generator, device=latent.device)
+        noise[:, 0] = 0
+        z = latent.unsqueeze(1).expand(-1, count, -1)
+        actions = []
+        for t in range(horizon):
+            action, _ = self.act(z, noise[t].expand(latent.shape[0], -1, -1))
+            actions.append(action)
+            if t + 1 < horizon:
+                z = self.next_latent(z, action)
+        return torch.stack(actions, dim=2)

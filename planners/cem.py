@@ -1,0 +1,46 @@
+"""CEM, the cross-entropy method."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planners.errors import PlannerError
+from planners.planner import Gaussian, GaussianPlanner, PlannerConfig
+from planners.registry import register
+
+
+@dataclass(frozen=True)
+class CEMConfig(PlannerConfig):
+    """Knobs of CEM.
+
+    Attributes:
+        momentum: share of the old mean and standard deviation that survives a refit, in [0, 1).
+    """
+
+    momentum: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise PlannerError(f"momentum is {self.momentum}; it must lie in [0, 1)")
+
+
+@register("cem")
+class CEM(GaussianPlanner):
+    """Refits normals to the elites, all of them weighing the same.
+
+    Rubinstein and Kroese, The Cross-Entropy Method (Springer, 2004); as a planner over learned dynamics in
+    Chua et al., Deep Reinforcement Learning in a Handful of Trials (arXiv 1805.12114).
+    """
+
+    Config = CEMConfig
+    config: CEMConfig
+
+    def update(self, search: Gaussian, elites: Float[Tensor, "B K H A"], values: Float[Tensor, "B K"]) -> Gaussian:
+        """Mean and standard deviation of the elites, smoothed by the momentum."""
+        usable = (values > -torch.inf).to(elites.dtype)
+        fit = self.refit(elites, usable / usable.sum(dim=1, keepdim=True).clamp(min=1))
+        m = self.config.momentum
+        return Gaussian(m * search.mean + (1 - m) * fit.mean, m * search.std + (1 - m) * fit.std)

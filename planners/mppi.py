@@ -1,0 +1,47 @@
+"""MPPI, model-predictive path integral control."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planners.errors import PlannerError
+from planners.planner import Gaussian, GaussianPlanner, PlannerConfig
+from planners.registry import register
+
+
+@dataclass(frozen=True)
+class MPPIConfig(PlannerConfig):
+    """Knobs of MPPI.
+
+    Attributes:
+        temperature: difference in predicted return that makes one elite weigh e times another. Towards zero only
+            the best counts; towards infinity all elites count the same, which is CEM.
+    """
+
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.temperature < float("inf"):
+            raise PlannerError(f"temperature is {self.temperature}; it must be a positive number")
+
+
+@register("mppi")
+class MPPI(GaussianPlanner):
+    """Refits normals to the elites, each weighing by the exponential of its predicted return.
+
+    Williams et al., Information Theoretic MPC for Model-Based Reinforcement Learning (ICRA 2017), in the form with
+    elites and an adapted standard deviation of Hansen et al., Temporal Difference Learning for Model Predictive
+    Control (arXiv 2203.04955).
+    """
+
+    Config = MPPIConfig
+    config: MPPIConfig
+
+    def update(self, search: Gaussian, elites: Float[Tensor, "B K H A"], values: Float[Tensor, "B K"]) -> Gaussian:
+        """Mean and standard deviation of the elites under softmax(value / temperature)."""
+        best = values[:, :1]  # elites come best first
+        gap = torch.where(best > -torch.inf, values - best, 0.0)
+        return self.refit(elites, torch.softmax(gap / self.config.temperature, dim=1).to(elites.dtype))

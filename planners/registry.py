@@ -1,0 +1,65 @@
+"""Planners by name."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from planners.errors import PlannerError
+from planners.planner import Planner
+
+P = TypeVar("P", bound=type[Planner])
+_planners: dict[str, type[Planner]] = {}
+
+
+def register(name: str) -> Callable[[P], P]:
+    """Class decorator: makes a planner known as `name`. The promises of `Planner.plan` are tested for it from then on."""
+
+    def add(cls: P) -> P:
+        if name in _planners:
+            raise PlannerError(f"a planner named {name!r} is already registered")
+        _planners[name] = cls
+        return cls
+
+    return add
+
+
+def names() -> list[str]:
+    """The names that `make` knows, in alphabetical order."""
+    return sorted(_planners)
+
+
+def get(name: str) -> type[Planner]:
+    """The class of the planner named `name`.
+
+    Raises:
+        PlannerError: when there is none.
+    """
+    if name not in _planners:
+        raise PlannerError(f"unknown planner {name!r}; {_near(name, names())}")
+    return _planners[name]
+
+
+def make(name: str, *, horizon: int, action_dim: int, **knobs: Any) -> Planner:
+    """A planner by name.
+
+    Args:
+        name: one of `names()`.
+        horizon: decisions looked ahead.
+        action_dim: elements of one action.
+        knobs: other fields of the planner's `Config`; an unknown one is an error.
+
+    Raises:
+        PlannerError: for an unknown name or knob, or a value that makes no sense.
+    """
+    cls = get(name)
+    known = [field.name for field in fields(cls.Config)]
+    for knob in knobs:
+        if knob not in known:
+            raise PlannerError(f"planner {name!r} has no option {knob!r}; {_near(knob, known)}")
+    return cls(cls.Config(horizon=horizon, action_dim=action_dim, **knobs))
+
+
+def _near(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(known)

@@ -1,0 +1,82 @@
+"""The card of a trained agent: what it is, how it was made, how well it does, where it ends."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from agent import describe
+from agent.checkpoint import write_atomically
+
+
+def write_card(folder: Path) -> None:
+    """Writes `CARD.md` into a run folder, from its `config.json` and `metrics.jsonl`."""
+    description = describe(folder)
+    records = read_metrics(folder)
+    write_atomically(folder / "CARD.md", card(description, records).encode())
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records of `metrics.jsonl`; a torn last line is left out."""
+    records = []
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
+
+
+def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
+    """The card's text."""
+    training, config = description["training"], description["config"]
+    hours = training.get("seconds_with_final_evaluation", 0) / 3600
+    final = [r for r in records if r["kind"] == "final"]
+    curve = [r for r in records if r["kind"] == "evaluation"]
+    lines = [
+        f"# {description['task']}",
+        "",
+        f"A preplay agent: a latent world model with {config['model']['latent_dim']} latent dimensions, planned in "
+        f"with {config['planning']['planner'].upper()}.",
+        "",
+        f"- Command: `{training.get('command')}`",
+        f"- Commit: `{training.get('commit')}`, {training.get('date')}",
+        f"- Environment steps: {training.get('steps'):,}, action repeat {description['action_repeat']} included "
+        f"({training.get('steps') // description['action_repeat']:,} decisions); seed {config['seed']}",
+        f"- Time: {hours:.2f} hours, evaluations included, on one thread of {training.get('machine')}",
+        f"- Weights: {description['precision']}, as they were evaluated below",
+        "",
+        "## Return",
+        "",
+    ]
+    if final:
+        seeds = final[0]["seeds"]
+        lines += [
+            f"{len(seeds)} episodes, the same for every row (seeds {seeds[0]} to {seeds[-1]}), after the last step of "
+            "training; no checkpoint was selected.",
+            "",
+            "| planner | mean return | 95 % interval | each episode | ms a decision, p50 |",
+            "|---|---|---|---|---|",
+        ]
+        for r in final:
+            low, high = r["interval"]
+            spread = "–" if low is None else f"{low:.0f} to {high:.0f}"
+            each = " ".join(f"{x:.0f}" for x in r["returns"])
+            name = "off (policy prior)" if r["planner"] == "policy" else r["planner"]
+            p50 = r["milliseconds"]["p50"]
+            lines.append(f"| {name} | {r['mean_return']:.1f} | {spread} | {each} | {p50:.1f} |")
+        lines.append("")
+    if curve:
+        lines += [
+            "While it learned: " + ", ".join(f"{r['mean_return']:.0f} at {r['step']:,}" for r in curve) + " steps "
+            f"({len(curve[0]['returns'])} episodes each).",
+            "",
+        ]
+    lines += [
+        "## Limits",
+        "",
+        "One training seed: another may do better or worse, and the interval speaks of evaluation episodes alone. The "
+        "agent knows this task's observations, reward and physics only; it has met no disturbance, delay or noise, and "
+        "it was never meant for a real robot.",
+        "",
+    ]
+    return "\n".join(lines)

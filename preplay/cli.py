@@ -1,0 +1,90 @@
+"""The command line: one dataclass a command, from which tyro makes the options and the help."""
+
+import contextlib
+import difflib
+import importlib
+import io
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+# One thread a process unless the user says otherwise; it must be set before NumPy and torch are loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import tyro
+
+from preplay.errors import fail, one_sentence
+
+# Command: where its class is, and what it does. Only the command that is run gets imported.
+COMMANDS = {
+    "run": ("preplay.run:Run", "play benchmark episodes with a trained agent"),
+    "train": ("preplay.train:Train", "train an agent on a task"),
+    "tasks": ("preplay.tasks:Tasks", "list the tasks and the shipped agents"),
+    "doctor": ("preplay.doctor:Doctor", "say what works on this machine, how fast, and what to do about the rest"),
+    "demo": ("preplay.demo:Demo", "play the shipped agents beside their controls and write a report"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command. Exit code 0 when it did its job, 2 for a user's mistake."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return
+    if arguments[0] == "--version":
+        from preplay import __version__
+
+        print(f"preplay {__version__}")
+        return
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(COMMANDS)
+        fail(f"unknown command {name!r}; {hint}")
+    with one_sentence():
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        try:
+            parse(command, name, rest)()
+        except KeyboardInterrupt:
+            print("preplay: stopped", file=sys.stderr)
+            raise SystemExit(130) from None
+
+
+def parse(command: type, name: str, arguments: list[str]) -> Any:
+    """The command's dataclass, filled from its arguments.
+
+    A command that wants other defaults for other arguments has a class method `defaults(arguments)`.
+    """
+    options: dict[str, Any] = {"prog": f"preplay {name}", "args": arguments}
+    if hasattr(command, "defaults"):
+        options["default"] = command.defaults(arguments)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(command, **options)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    fail(f"{_sentence(said.getvalue())}; see preplay {name} --help")
+
+
+def _overview() -> str:
+    lines = ["usage: preplay COMMAND [OPTIONS]", "", "Plan before you move: planning agents for simulated robotics.", ""]
+    lines += [f"  {name:8} {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join([*lines, "", "preplay COMMAND --help says more about each."])
+
+
+def _sentence(box: str) -> str:
+    """What tyro says in a box of several lines, as one sentence."""
+    lines = [re.sub(r"[│┃|╭╮╰╯─━]", "", line).strip() for line in box.splitlines()]
+    text = " ".join(line for line in lines if line and line not in ("Parsing error", "Required options"))
+    text = re.split(r" (?:Perhaps you meant|For full helptext|For more)", text)[0]
+    text = re.sub(r"^(?:Parsing error|Required options|Unrecognized options)\s*", "", text).strip().rstrip(".:")
+    return text[:1].lower() + text[1:] if text else "the arguments make no sense"
+
+
+if __name__ == "__main__":
+    main()

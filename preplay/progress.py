@@ -1,0 +1,77 @@
+"""What a terminal shows while training runs."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from agent import Progress as TrainingProgress
+
+
+class TrainingDisplay:
+    """A live line with return, steps per second, milliseconds a plan and the time left.
+
+    On a terminal it is redrawn in place; in a log file a line is written every half minute. It goes to standard error,
+    so that standard output stays free for results.
+
+    Args:
+        task: the name shown.
+        quiet: show nothing.
+    """
+
+    LINE_EVERY = 30.0  # seconds, when standard error is not a terminal
+
+    def __init__(self, task: str, quiet: bool = False) -> None:
+        self.task, self.quiet = task, quiet
+        console = Console(stderr=True)
+        self._live = not quiet and console.is_terminal
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            console=console,
+            disable=not self._live,
+        )
+        self._row = self._bar.add_task(task, total=None, text="")
+        self._last_line = 0.0
+
+    def update(self, progress: TrainingProgress) -> None:
+        """Shows how far the run is."""
+        if self.quiet:
+            return
+        text = describe(progress)
+        self._bar.update(self._row, completed=progress.step, total=progress.steps, text=text)
+        if not self._live and time.monotonic() - self._last_line > self.LINE_EVERY:
+            self._last_line = time.monotonic()
+            print(f"{self.task} {progress.step}/{progress.steps} {text}", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "TrainingDisplay":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+def describe(progress: TrainingProgress) -> str:
+    """One line of what matters while training runs."""
+    parts = []
+    if progress.phase == "evaluate":
+        parts.append("evaluating")
+    if progress.last_return is not None:
+        parts.append(f"return {progress.last_return:.0f}")
+    if progress.evaluation is not None:
+        parts.append(f"evaluated {progress.evaluation:.0f}")
+    if progress.steps_per_second:
+        parts.append(f"{progress.steps_per_second:.0f} steps/s")
+    if progress.milliseconds_per_plan is not None:
+        parts.append(f"{progress.milliseconds_per_plan:.0f} ms a plan")
+    if progress.seconds_left is not None:
+        minutes, seconds = divmod(int(progress.seconds_left), 60)
+        parts.append(f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left")
+    return " · ".join(parts)

@@ -1,0 +1,149 @@
+"""`preplay train TASK`."""
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+import envs
+from agent import AgentInfo, Episodes, TrainConfig, Trainer, preset
+from preplay.card import write_card
+from preplay.errors import UsageError
+from preplay.progress import TrainingDisplay
+
+# The least room a run needs on disk: a few checkpoints and the logs.
+ROOM = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an agent on a task, and evaluate what was stored, with and without its planner.
+
+    The run folder holds config.json and the weights (a checkpoint that `preplay run` and `Agent.load` take),
+    metrics.jsonl, TensorBoard events, and a card.
+    """
+
+    task: tyro.conf.Positional[str]
+    """A task that `preplay tasks` lists, any Gymnasium id with continuous actions, or module:Id."""
+    preset: str = "small"
+    """Size of the agent: tiny, small (made for a CPU) or base (for a GPU)."""
+    out: Path | None = None
+    """Run folder. By default runs/TASK-seedN. One that exists and isn't empty is refused."""
+    action_repeat: int | None = None
+    """Environment steps that one decision lasts. By default 2 for DMControl, 1 for Gymnasium."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+
+    @staticmethod
+    def defaults(arguments: list[str]) -> "Train":
+        """The defaults are the preset's, so the preset has to be known before the other options are."""
+        name = "small"
+        for i, argument in enumerate(arguments):
+            if argument == "--preset" and i + 1 < len(arguments):
+                name = arguments[i + 1]
+            elif argument.startswith("--preset="):
+                name = argument.removeprefix("--preset=")
+        return Train(tyro.MISSING, preset=name, config=preset(name))
+
+    def __call__(self) -> None:
+        """Trains."""
+        task = envs.find(self.task)
+        folder = self.out or Path("runs") / f"{task.name.replace(':', '-')}-seed{self.config.seed}"
+        self._check_folder(folder)
+        env = envs.make(self.task, action_repeat=self.action_repeat)
+        evaluation_env = envs.make(self.task, action_repeat=self.action_repeat)
+        task = env.get_wrapper_attr("task")
+        info = AgentInfo(task.name, task.action_repeat, task.decisions, task.can_terminate, provenance())
+        made = not folder.exists()
+        with TrainingDisplay(task.name, quiet=self.json) as display:
+            try:
+                trainer = Trainer(env, evaluation_env, self.config, info, folder, display.update)
+                results = trainer.run()
+            except BaseException:
+                # A run that failed before it stored anything leaves no empty shell behind.
+                if made and folder.exists() and not (folder / "config.json").exists():
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+            finally:
+                env.close()
+                evaluation_env.close()
+        write_card(folder)
+        self._say(folder, results)
+
+    def _check_folder(self, folder: Path) -> None:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{str(folder)!r} already holds something; choose another --out, or remove it")
+        parent = next(p for p in [folder, *folder.resolve().parents] if p.exists())
+        if shutil.disk_usage(parent).free < ROOM:
+            raise UsageError(f"less than {ROOM >> 20} MB are free for {str(folder)!r}; make room or choose another --out")
+
+    def _say(self, folder: Path, results: dict[str, Episodes]) -> None:
+        if self.json:
+            rows = {
+                name: {"mean_return": r.mean_return, "interval": r.interval, "returns": r.returns}
+                for name, r in results.items()
+            }
+            print(json.dumps({"folder": str(folder), "task": self.task, "steps": self.config.steps} | rows))
+            return
+        for name, r in results.items():
+            low, high = r.interval
+            spread = "" if low is None else f", 95 % interval {low:.0f} to {high:.0f}"
+            print(f"{name:8} {r.mean_return:7.1f} over {len(r.returns)} episodes{spread}")
+        print(f"stored in {folder}; play it with: preplay run {self.task} --checkpoint {folder}")
+
+
+def provenance() -> dict[str, Any]:
+    """Where a run comes from: command, commit, versions, machine and date."""
+    return {
+        "command": "preplay " + " ".join(sys.argv[1:]),
+        "commit": _commit(),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{_processor()}, {platform.system()} {platform.machine()}",
+        "versions": {name: _version(name) for name in ("torch", "mujoco", "gymnasium", "dm-control", "numpy")},
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that preplay runs from, with a + where it has changes; None outside one."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "-C", here, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return commit.stdout.strip() or None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """The processor's name and how many there are."""
+    import os
+
+    name = platform.processor() or "processor"
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return f"{os.cpu_count()} cores of {name}"

@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from agent import ModelConfig, WorldModel
+
+
+def model_of(can_terminate: bool = True) -> WorldModel:
+    torch.manual_seed(0)
+    model = WorldModel(ModelConfig(latent_dim=16, hidden_dim=24, encoder_dim=24), 5, 2, 0.9, can_terminate)
+    for parameter in model.parameters():  # heads begin at zero; shake them, so that every output says something
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.requires_grad_(False)
+
+
+@pytest.mark.parametrize("can_terminate", [True, False])
+def test_imagination_is_the_model_step_by_step(can_terminate):
+    model = model_of(can_terminate)
+    latent, actions = model.encode(torch.randn(2, 5)), torch.rand(2, 4, 3, 2) * 2 - 1
+    imagined = model.imagine(latent, actions)
+    assert imagined.latents.shape == (2, 4, 4, 16)
+    assert imagined.rewards.shape == imagined.continues.shape == (2, 4, 3)
+    z = latent[1]
+    for t in range(3):
+        a = actions[1, 2, t]
+        torch.testing.assert_close(imagined.latents[1, 2, t], z)
+        torch.testing.assert_close(imagined.rewards[1, 2, t], model.two_hot.decode(model.reward_logits(z, a)))
+        z = model.next_latent(z, a)
+        goes_on = torch.sigmoid(model.continue_logit(z)) if can_terminate else torch.ones(())
+        torch.testing.assert_close(imagined.continues[1, 2, t], goes_on)
+
+
+@pytest.mark.parametrize("can_terminate", [True, False])
+def test_the_score_is_rewards_and_terminal_value_while_the_episode_lasts(can_terminate):
+    model = model_of(can_terminate)
+    latent, actions = model.encode(torch.randn(2, 5)), torch.rand(2, 4, 3, 2) * 2 - 1
+    imagined = model.imagine(latent, actions)
+    expected, alive = torch.zeros(2, 4), torch.ones(2, 4)
+    for t in range(3):
+        expected += alive * imagined.rewards[:, :, t]
+        alive *= 0.9 * imagined.continues[:, :, t]
+    final = imagined.latents[:, :, -1]
+    expected += alive * model.two_hot.decode(model.value_logits(final, model.act(final)[0])).mean(0)
+    torch.testing.assert_close(model.score(latent)(actions), expected)
+
+
+def test_the_policy_is_a_squashed_normal():
+    model = model_of()
+    latent, noise = model.encode(torch.randn(6, 5)), torch.randn(6, 2)
+    action, log_likelihood = model.act(latent, noise)
+    assert action.abs().max() <= 1
+    mean, log_std = model.policy(latent).chunk(2, dim=-1)
+    std = (-10 + 6 * (torch.tanh(log_std) + 1)).exp()
+    normal = torch.distributions.Normal(mean, std)
+    squashed = torch.distributions.TransformedDistribution(
+        normal, [torch.distributions.TanhTransform(cache_size=1)]
+    )
+    expected = squashed.log_prob(torch.tanh(mean + std * noise)).sum(-1)
+    usable = action.abs().amax(-1) < 0.999  # the reference loses its digits at the edge
+    torch.testing.assert_close(log_likelihood[usable], expected[usable], rtol=1e-2, atol=1e-2)
+
+
+def test_the_first_proposal_is_the_most_likely_one():
+    model = model_of()
+    latent = model.encode(torch.randn(2, 5))
+    proposals = model.propose(latent, 3, 4, torch.Generator().manual_seed(0))
+    assert proposals.shape == (2, 3, 4, 2)
+    torch.testing.assert_close(proposals[:, 0, 0], model.act(latent)[0])
+    assert not torch.equal(proposals[:, 1], proposals[:, 0])

@@ -105,7 +105,7 @@ def test_the_model_learns_a_world_it_has_seen():
     agent = tiny_agent(2, 1)
     agent.model.norm.update(torch.from_numpy(experience.observations()))
     learner = Learner(agent.model, agent.config.learner, torch.Generator().manual_seed(0))
-    for _ in range(400):
+    for _ in range(900):
         learner.update(experience.sample(64, 3, rng))
     batch = held_out.sample(256, 3, rng)
     with torch.no_grad():

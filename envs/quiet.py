@@ -1,0 +1,50 @@
+"""Importing the DeepMind Control suite without its side effects."""
+
+import contextlib
+import functools
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+
+
+@functools.cache
+def import_suite() -> ModuleType:
+    """`dm_control.suite`.
+
+    On import, dm_control opens whichever renderer it finds, warns when there is no display, and fails when MUJOCO_GL
+    names a backend that isn't there. Ours renders by itself, and only when it is asked to, so dm_control's is left out.
+    """
+    # MuJoCo itself comes first: it reads the same variable, and its own renderer should stay as the user set it.
+    with contextlib.suppress(ImportError, RuntimeError, AttributeError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mujoco  # noqa: F401
+    with _renderer_disabled(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import dm_control.suite
+
+    return dm_control.suite
+
+
+def import_shimmy() -> type:
+    """Shimmy's wrapper of dm_control environments; its registration talks on standard output about extras."""
+    import_suite()
+    with contextlib.redirect_stdout(io.StringIO()), _renderer_disabled(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from shimmy.dm_control_compatibility import DmControlCompatibilityV0
+
+    return DmControlCompatibilityV0
+
+
+@contextlib.contextmanager
+def _renderer_disabled() -> Iterator[None]:
+    before = os.environ.get("MUJOCO_GL")
+    os.environ["MUJOCO_GL"] = "disabled"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MUJOCO_GL"]
+        else:
+            os.environ["MUJOCO_GL"] = before

@@ -1,0 +1,93 @@
+"""Noticing that the physics diverged."""
+
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium import spaces
+
+# What MuJoCo counts when a state or a control stops being a number, or grows out of bounds.
+_FATAL = [
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+    mujoco.mjtWarning.mjWARN_BADCTRL,
+]
+
+
+def physics(env: gymnasium.Env[Any, Any]) -> tuple[mujoco.MjModel, mujoco.MjData] | None:
+    """The MuJoCo model and data inside an environment of either family; None when there are none."""
+    inner = env.unwrapped
+    if hasattr(inner, "_env") and hasattr(inner._env, "physics"):  # Shimmy around dm_control
+        return inner._env.physics.model.ptr, inner._env.physics.data.ptr
+    model, data = getattr(inner, "model", None), getattr(inner, "data", None)
+    if isinstance(model, mujoco.MjModel) and isinstance(data, mujoco.MjData):
+        return model, data
+    return None
+
+
+class StabilityGuard(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Sets `info["unstable"]`, and ends the episode cleanly when the physics diverged.
+
+    MuJoCo resets a diverged simulation by itself and goes on as if nothing had happened, so its warning counters and
+    its clock are looked at; dm_control raises an error instead. Either way the last good observation comes back with
+    reward 0, `truncated` and not `terminated`: nobody should learn that diverging ends, or earns, anything.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._last_good: Any = None
+        # Divergence makes NumPy and MuJoCo complain as well; it is reported once, by `unstable`.
+        self._errors = _physics_errors()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begins an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._last_good = observation
+        return observation, {**info, "unstable": False}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One environment step."""
+        before = self._state()
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+        except self._errors:
+            return self._diverged({})
+        if self._unstable(before, observation, float(reward)):
+            return self._diverged(info)
+        self._last_good = observation
+        return observation, float(reward), bool(terminated), bool(truncated), {**info, "unstable": False}
+
+    def _diverged(self, info: dict[str, Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self._last_good, 0.0, False, True, {**info, "unstable": True}
+
+    def _state(self) -> tuple[float, int] | None:
+        found = physics(self.env)
+        return None if found is None else (found[1].time, _warnings(found[1]))
+
+    def _unstable(self, before: tuple[float, int] | None, observation: Any, reward: float) -> bool:
+        after = self._state()
+        if before is not None and after is not None and (after[1] > before[1] or after[0] <= before[0]):
+            return True
+        return not (np.isfinite(reward) and _finite(self.env.observation_space, observation))
+
+
+def _warnings(data: mujoco.MjData) -> int:
+    return sum(int(data.warning[kind].number) for kind in _FATAL)
+
+
+def _finite(space: spaces.Space[Any], observation: Any) -> bool:
+    if isinstance(space, spaces.Dict):
+        return all(_finite(space[key], observation[key]) for key in space)
+    if isinstance(space, spaces.Tuple):
+        return all(_finite(part, x) for part, x in zip(space, observation, strict=True))
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return bool(np.isfinite(observation).all())
+    return True
+
+
+def _physics_errors() -> tuple[type[BaseException], ...]:
+    from dm_control.rl.control import PhysicsError
+
+    return (PhysicsError,)

@@ -1,0 +1,171 @@
+import errno
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from agent import Agent, CheckpointError, describe
+from agent.config import to_dict
+from tests.agent.toy import tiny_agent
+
+
+@pytest.fixture
+def folder(tmp_path):
+    agent = tiny_agent()
+    agent.model.norm.update(torch.randn(50, 5) * 1e5)  # statistics beyond half precision's range
+    agent.save(tmp_path / "agent")
+    return tmp_path / "agent"
+
+
+def weights_of(folder):
+    (file,) = folder.glob("weights-*.safetensors")
+    return file
+
+
+def edit(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        at = config
+        for key in parents:
+            at = at[key]
+        at[last] = value
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_what_is_loaded_acts_like_what_was_saved(tmp_path):
+    agent = tiny_agent()
+    agent.info.training["steps"] = 7
+    agent.save(tmp_path)
+    loaded = Agent.load(tmp_path)
+    assert loaded.info == agent.info
+    assert to_dict(loaded.config) == to_dict(agent.config)
+    for a in (agent, loaded):
+        a.seed(3)
+        a.reset()
+    assert np.array_equal(agent.act(np.ones(5)), loaded.act(np.ones(5)))
+
+
+def test_half_precision_is_half_the_size_and_nearly_the_same(tmp_path):
+    agent = tiny_agent()
+    agent.model.norm.update(torch.randn(50, 5) * 1e5)
+    agent.save(tmp_path / "full")
+    agent.save(tmp_path / "half", half=True)
+    assert weights_of(tmp_path / "half").stat().st_size < 0.55 * weights_of(tmp_path / "full").stat().st_size
+    loaded = Agent.load(tmp_path / "half").model.state_dict()
+    for name, x in agent.model.state_dict().items():
+        torch.testing.assert_close(loaded[name], x, rtol=1e-3, atol=1e-6)
+    assert describe(tmp_path / "half")["precision"] == "float16"
+
+
+def test_saving_again_leaves_one_checkpoint(folder):
+    first = weights_of(folder).name
+    other = tiny_agent()
+    with torch.no_grad():
+        other.model.policy[0].bias += 1
+    other.save(folder)
+    assert weights_of(folder).name != first
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", weights_of(folder).name]
+
+
+@pytest.mark.parametrize("call", range(6))
+def test_a_full_disk_at_any_moment_leaves_the_old_checkpoint_whole(folder, monkeypatch, call):
+    """The disk is full at the n-th sync or rename of a save; the old agent still loads, and no litter is left."""
+    before = {p.name for p in folder.iterdir()}
+    old = Agent.load(folder).model.state_dict()
+    calls = iter(range(100))
+
+    def failing(real):
+        def wrapped(*args, **kwargs):
+            if next(calls) == call:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(*args, **kwargs)
+
+        return wrapped
+
+    monkeypatch.setattr(os, "fsync", failing(os.fsync))
+    monkeypatch.setattr(os, "replace", failing(os.replace))
+    other = tiny_agent()
+    with torch.no_grad():
+        other.model.policy[0].bias += 1
+    with pytest.raises(OSError, match="No space"):
+        other.save(folder)
+    monkeypatch.undo()
+    now = Agent.load(folder).model.state_dict()
+    committed = call >= 5  # only the directory's own sync comes after the last rename
+    assert torch.equal(now["policy.0.bias"], (other.model.state_dict() if committed else old)["policy.0.bias"])
+    assert not [p for p in folder.iterdir() if p.suffix == ".tmp"]
+    assert before <= {p.name for p in folder.iterdir()}
+
+
+def refused(folder, *said):
+    with pytest.raises(CheckpointError) as error:
+        Agent.load(folder)
+    assert "\n" not in str(error.value)
+    for words in said:
+        assert words in str(error.value)
+
+
+def test_missing(tmp_path):
+    refused(tmp_path / "nothing", "no checkpoint folder")
+    refused(tmp_path, "has no config.json")
+
+
+def test_truncated_or_changed_weights(folder):
+    file = weights_of(folder)
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+    refused(folder, "damaged")
+    flipped = bytearray(data)
+    flipped[-5] ^= 1
+    file.write_bytes(flipped)
+    refused(folder, "damaged")
+    file.unlink()
+    refused(folder, "incomplete")
+
+
+def test_a_pickle_under_the_weights_name(folder):
+    import hashlib
+
+    data = pickle.dumps({"a": 1})
+    weights_of(folder).write_bytes(data)
+    edit(folder, weights__sha256=hashlib.sha256(data).hexdigest())
+    refused(folder, "not a safetensors file")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 1}', '{"schema": 1, "config": 3, "weights": {}}'])
+def test_damaged_descriptions(folder, text):
+    (folder / "config.json").write_text(text)
+    refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schema": 99}, "schema 99"),
+        ({"config__modle": {}}, "unknown setting 'config.modle'; did you mean 'model'"),
+        ({"config__model__latent_dim": "big"}, "latent_dim"),
+        ({"config__model__latent_dim": 72}, "does not hold the model"),
+        ({"config__model__hidden_dim": 10**9}, "impossible size"),
+        ({"config__planning__planner": 5}, "planner"),
+        ({"observation_dim": 6}, "does not hold the model"),
+        ({"action_dim": 0}, "impossible size"),
+        ({"task": None}, "task"),
+        ({"weights__file": "../../etc/passwd"}, "no weights file"),
+        ({"weights__file": "/etc/passwd"}, "no weights file"),
+    ],
+)
+def test_descriptions_that_do_not_fit(folder, changes, said):
+    edit(folder, **changes)
+    refused(folder, said)
+
+
+def test_weights_that_are_not_finite(tmp_path):
+    agent = tiny_agent()
+    with torch.no_grad():
+        agent.model.policy[0].bias[0] = float("nan")
+    agent.save(tmp_path)
+    refused(tmp_path, "NaN or infinite weights")

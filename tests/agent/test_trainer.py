@@ -1,0 +1,149 @@
+import json
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from agent import Agent, AgentInfo, ConfigError, Trainer, TrainConfig, preset
+from agent.config import LearnerConfig, from_dict, to_dict
+from tests.agent.toy import Point
+
+SHORT = replace(
+    preset("tiny"), steps=120, random_steps=40, evaluate_every=60, evaluation_episodes=2, final_episodes=3, device="cpu"
+)
+
+
+def trained(folder, config=SHORT, env=None, can_terminate=False, **kwargs):
+    make = env or Point
+    info = AgentInfo("point", 1, 20, can_terminate)
+    trainer = Trainer(make(), make(), config, info, folder, **kwargs)
+    return trainer, trainer.run()
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_a_checkpoint_and_its_logs(tmp_path):
+    seen = []
+    trainer, results = trained(tmp_path, on_progress=lambda p: seen.append((p.step, p.phase)))
+    kinds = [r["kind"] for r in records(tmp_path)]
+    assert kinds.count("episode") == 6
+    assert kinds.count("evaluation") == 1
+    assert kinds.count("final") == 2
+    assert trainer._updates == 120  # those of the random decisions are made up for
+    assert {"evaluate", "collect"} <= {phase for _, phase in seen}
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    agent = Agent.load(tmp_path)
+    assert agent.info.training["steps"] == 120
+    final = [r for r in records(tmp_path) if r["kind"] == "final"]
+    assert [r["planner"] for r in final] == ["mppi", "policy"]
+    assert final[0]["seeds"] == [10_000, 10_001, 10_002]
+    assert results["planner"].mean_return == pytest.approx(final[0]["mean_return"], rel=1e-4)
+
+
+def test_the_same_seed_trains_the_same_agent(tmp_path):
+    agents = []
+    for name in "ab":
+        torch.manual_seed(hash(name) % 1000)  # global randomness plays no part
+        np.random.seed(hash(name) % 1000)
+        trained(tmp_path / name)
+        agents.append(Agent.load(tmp_path / name).model.state_dict())
+    assert all(torch.equal(agents[0][key], agents[1][key]) for key in agents[0])
+
+
+def test_evaluating_more_often_does_not_change_what_is_learned(tmp_path):
+    weights = []
+    for every in (0, 20):
+        trained(tmp_path / str(every), replace(SHORT, evaluate_every=every))
+        weights.append(Agent.load(tmp_path / str(every)).model.state_dict())
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+@pytest.mark.slow
+def test_it_learns_to_reach_the_middle(tmp_path):
+    config = replace(SHORT, steps=1000, random_steps=200, evaluate_every=0, final_episodes=10)
+    _, results = trained(tmp_path, config, can_terminate=True, env=lambda: Point(can_terminate=True))
+    random = Point()
+    rng, floor = np.random.default_rng(0), []
+    for seed in range(10):
+        random.reset(seed=seed)
+        floor.append(sum(random.step(rng.uniform(-1, 1, 1))[1] for _ in range(20)))
+    # 20 decisions with a reward of at most 1 each, a few of them spent on the way.
+    assert results["planner"].mean_return > 15
+    assert results["planner"].mean_return > np.mean(floor) + 5
+
+
+class Diverging(Point):
+    """Reports at its fifth decision that the physics diverged."""
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        if self.t == 5:
+            return observation, 0.0, False, True, {"unstable": True}
+        return observation, reward, terminated, truncated, info
+
+
+def test_a_diverged_simulation_is_counted_but_not_learned_from(tmp_path):
+    trainer, results = trained(tmp_path, env=Diverging)
+    assert all(results["planner"].unstable)
+    assert all(r["unstable"] for r in records(tmp_path) if r["kind"] == "episode")
+    assert len(trainer.experience) == 120 * 4 // 5
+    assert trainer.experience.episode_ends().sum() == 24
+
+
+class Pixels(Point):
+    def __init__(self):
+        super().__init__()
+        self.observation_space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+
+
+class Discrete(Point):
+    def __init__(self):
+        super().__init__()
+        self.action_space = spaces.Discrete(2)
+
+
+class Wide(Point):
+    def __init__(self):
+        super().__init__()
+        self.action_space = spaces.Box(-3, 3, (1,), np.float32)
+
+
+@pytest.mark.parametrize(("env", "said"), [(Pixels, "flat Box"), (Discrete, "flat Box"), (Wide, r"\[-1, 1\]")])
+def test_environments_it_cannot_train_in(tmp_path, env, said):
+    with pytest.raises(ConfigError, match=said):
+        trained(tmp_path, env=env)
+
+
+def test_a_plain_gymnasium_environment_will_do(tmp_path):
+    """The agent asks nothing of an environment beyond Gymnasium's own interface."""
+
+    def plain() -> gymnasium.Env:
+        class Plain(Point):
+            def step(self, action):
+                observation, reward, terminated, truncated, _ = super().step(action)
+                return observation, reward, np.bool_(terminated), truncated, {}
+
+        return Plain()
+
+    trained(tmp_path, env=plain)
+
+
+def test_configurations_survive_json_and_unknown_keys_do_not():
+    config = preset("base")
+    assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config)))) == config
+    with pytest.raises(ConfigError, match=r"unknown setting 'learner.batchsize'; did you mean 'batch_size'"):
+        from_dict(TrainConfig, {"learner": {"batchsize": 3}})
+    for bad in ({"steps": "many"}, {"steps": True}, {"learner": {"rho": float("nan")}}, {"learner": 3}, 3):
+        with pytest.raises(ConfigError):
+            from_dict(TrainConfig, bad)
+
+
+@pytest.mark.parametrize(("decisions", "discount"), [(500, 0.99), (50, 0.95), (10_000, 0.995), (None, 0.99)])
+def test_the_discount_follows_the_length_of_an_episode(decisions, discount):
+    assert LearnerConfig().resolve_discount(decisions) == pytest.approx(discount)
+    assert LearnerConfig(discount=0.9).resolve_discount(decisions) == 0.9

@@ -1,7 +1,7 @@
 """What learns: world model, experience, learner, trainer, checkpoints, the agent.
 
-    agent = Agent.load("checkpoints/walker-walk")
-    action = agent.act(observation)
+agent = Agent.load("checkpoints/walker-walk")
+action = agent.act(observation)
 """
 
 from agent.agent import Agent, AgentInfo

@@ -74,7 +74,8 @@ class Agent:
         # Stable-Baselines3's tools look for these two.
         self.observation_space = spaces.Box(-np.inf, np.inf, (observation_dim,), np.float32)
         self.action_space = spaces.Box(-1, 1, (action_dim,), np.float32)
-        self.use_planner(config.planning)
+        self.planning = config.planning
+        self.use_planner()
         self.seed(seed)
         self._warm_start: Tensor | None = None
 
@@ -219,7 +220,8 @@ class Agent:
         size = self.model.observation_dim
         if x.ndim not in (1, 2) or x.shape[-1] != size:
             raise ObservationError(
-                f"the observation has shape {x.shape}; this agent ({self.info.task}) expects ({size},) or (batch, {size})"
+                f"the observation has shape {x.shape}; this agent of {self.info.task} expects ({size},) "
+                f"or (batch, {size})"
             )
         if not np.isfinite(x).all():
             raise ObservationError(

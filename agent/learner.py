@@ -5,6 +5,7 @@ unrolled latent trajectory, and a maximum-entropy policy prior trained on the va
 """
 
 import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +35,9 @@ class Learner:
         rest = [p for p in model.parameters() if id(p) not in apart]
         self._world, self._policy = encoder + rest, policy
         rate = config.learning_rate
+        groups: list[dict[str, Any]] = [{"params": encoder, "lr": rate * config.encoder_rate}, {"params": rest}]
         self.world_optimizer = torch.optim.AdamW(
-            [{"params": encoder, "lr": rate * config.encoder_rate}, {"params": rest}],
+            groups,
             lr=rate,
             weight_decay=config.weight_decay,
             fused=True,
@@ -105,9 +107,7 @@ class Learner:
             model.value_logits(trajectory[:-1], batch.actions), model.two_hot.encode(targets).unsqueeze(0)
         ).mean(dim=0)
         reward, value = (weight * rewards).sum(), (weight * values).sum()
-        loss = (
-            config.consistency_weight * consistency + config.reward_weight * reward + config.value_weight * value
-        )
+        loss = config.consistency_weight * consistency + config.reward_weight * reward + config.value_weight * value
         metrics = {"consistency_loss": consistency, "reward_loss": reward, "value_loss": value}
         if model.continuation is not None:
             logit = model.continue_logit(trajectory[1:])

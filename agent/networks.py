@@ -1,5 +1,7 @@
 """The parts that the world model is built of."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -31,7 +33,7 @@ def mlp(inputs: int, hidden: list[int], outputs: int, final: nn.Module | None = 
     """
     layers: list[nn.Module] = []
     sizes = [inputs, *hidden]
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), nn.LayerNorm(after), nn.SiLU()]
     layers.append(nn.Linear(sizes[-1], outputs))
     if final is not None:
@@ -60,7 +62,7 @@ class EnsembleMLP(nn.Module):
         self.biases = nn.ParameterList()
         self.scales = nn.ParameterList()
         self.shifts = nn.ParameterList()
-        for i, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for i, (before, after) in enumerate(itertools.pairwise(sizes)):
             weight = torch.zeros(members, before, after)
             if i < 2:
                 nn.init.trunc_normal_(weight, std=0.02)

@@ -141,15 +141,20 @@ class Trainer:
                 log.write(
                     "episode",
                     self.progress.step,
-                    {"return": episode_return, "length": episode_length, "terminated": terminated, "unstable": unstable},
+                    {
+                        "return": episode_return,
+                        "length": episode_length,
+                        "terminated": terminated,
+                        "unstable": unstable,
+                    },
                 )
                 observation = self._reset()
                 episode_return, episode_length = 0.0, 0
             self._learn(log, before)
-            if config.evaluate_every and self.progress.step < config.steps:
-                if self.progress.step // config.evaluate_every > before // config.evaluate_every:
-                    self._evaluate(log, self.agent, config.evaluation_episodes, "evaluation")
-                    self.save()
+            every = config.evaluate_every
+            if every and self.progress.step < config.steps and self.progress.step // every > before // every:
+                self._evaluate(log, self.agent, config.evaluation_episodes, "evaluation")
+                self.save()
             if self.progress.step // repeat % self.REPORT_EVERY == 0:
                 self._report(log)
 

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 
 from envs.errors import TaskError
-from envs.quiet import import_shimmy, import_suite
+from envs.quiet import import_shimmy, import_suite, without_renderer
 from envs.rendering import Rendered
 from envs.stability import StabilityGuard
 from envs.tasks import DMCONTROL, Task, find
@@ -68,7 +68,9 @@ def make(
 def _suite(task: Task) -> gymnasium.Env[Any, Any]:
     wrapper = import_shimmy()
     domain, name = task.id.split("/")
-    return wrapper(import_suite().load(domain, name))
+    env = import_suite().load(domain, name)
+    without_renderer(env.physics)
+    return wrapper(env)
 
 
 def _gymnasium(task: Task) -> gymnasium.Env[Any, Any]:

@@ -3,10 +3,12 @@
 import contextlib
 import functools
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 
 @functools.cache
@@ -23,8 +25,25 @@ def import_suite() -> ModuleType:
     with _renderer_disabled(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import dm_control.suite
+    # dm_control hands MuJoCo's warnings to this logger.
+    logging.getLogger("absl").addFilter(_worth_saying)
 
     return dm_control.suite
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """Whether a user can do something about a warning of MuJoCo's.
+
+    Not about deprecated attributes in the models of other packages, nor about physics that diverged, which
+    `info["unstable"]` reports.
+    """
+    text = record.getMessage()
+    return not ("settotalmass" in text or "Nan, Inf or huge value" in text)
+
+
+def without_renderer(physics: Any) -> None:
+    """Keeps a dm_control physics from making a renderer of its own, which tasks with terrain do at every reset."""
+    physics.__class__ = type(type(physics).__name__, (type(physics),), {"contexts": None})
 
 
 def import_shimmy() -> type:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import RenderError
-from envs.stability import physics
+from envs.physics import physics
 
 # Where each backend's context is, and what to install on Debian when it does not work.
 _BACKENDS = {"egl": "mujoco.egl", "osmesa": "mujoco.osmesa", "glfw": "mujoco.glfw"}
@@ -63,7 +63,9 @@ def choose_backend() -> str:
 def _works(backend: str) -> bool:
     code = f"from {_BACKENDS[backend]} import GLContext as C; c = C(16, 16); c.make_current(); c.free()"
     try:
-        tried = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, env=_env(backend))
+        tried = subprocess.run(
+            [sys.executable, "-c", code], check=False, capture_output=True, timeout=60, env=_env(backend)
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return tried.returncode == 0
@@ -113,6 +115,12 @@ class Renderer:
         mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._context)
         return self._pixels[::-1].copy()  # OpenGL counts rows from the bottom
 
+    def upload_terrain(self) -> None:
+        """Takes over height fields that the model has changed since the last frame."""
+        self._gl.make_current()
+        for i in range(self._model.nhfield):
+            mujoco.mjr_uploadHField(self._model, self._context, i)
+
     def close(self) -> None:
         """Gives the context back."""
         if self._gl is not None:
@@ -147,9 +155,16 @@ class Rendered(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._drawn: mujoco.MjModel | None = None
 
     @property
-    def render_mode(self) -> str:
+    def render_mode(self) -> str:  # type: ignore[override]
         """Always `rgb_array`."""
         return "rgb_array"
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begins an episode, perhaps on other terrain."""
+        result = self.env.reset(seed=seed, options=options)
+        if self._renderer is not None:
+            self._renderer.upload_terrain()
+        return result
 
     def render(self) -> Any:
         """The present state as a frame (height, width, 3)."""

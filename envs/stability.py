@@ -7,6 +7,8 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 
+from envs.physics import physics
+
 # What MuJoCo counts when a state or a control stops being a number, or grows out of bounds.
 _FATAL = [
     mujoco.mjtWarning.mjWARN_BADQPOS,
@@ -14,17 +16,6 @@ _FATAL = [
     mujoco.mjtWarning.mjWARN_BADQACC,
     mujoco.mjtWarning.mjWARN_BADCTRL,
 ]
-
-
-def physics(env: gymnasium.Env[Any, Any]) -> tuple[mujoco.MjModel, mujoco.MjData] | None:
-    """The MuJoCo model and data inside an environment of either family; None when there are none."""
-    inner = env.unwrapped
-    if hasattr(inner, "_env") and hasattr(inner._env, "physics"):  # Shimmy around dm_control
-        return inner._env.physics.model.ptr, inner._env.physics.data.ptr
-    model, data = getattr(inner, "model", None), getattr(inner, "data", None)
-    if isinstance(model, mujoco.MjModel) and isinstance(data, mujoco.MjData):
-        return model, data
-    return None
 
 
 class StabilityGuard(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -1,7 +1,7 @@
 """Search over action sequences. Knows torch, and nothing else of preplay.
 
-    planner = planners.make("mppi", horizon=5, action_dim=2)
-    plan = planner.plan(score)          # score: candidates (B, N, H, A) -> predicted returns (B, N)
+planner = planners.make("mppi", horizon=5, action_dim=2)
+plan = planner.plan(score)          # score: candidates (B, N, H, A) -> predicted returns (B, N)
 """
 
 from planners.cem import CEM, CEMConfig

@@ -90,8 +90,10 @@ class Planner(ABC):
 
     @abstractmethod
     def update(self, search: Any, elites: Float[Tensor, "B K H A"], values: Float[Tensor, "B K"]) -> Any:
-        """The distribution refitted to the elites, best first. A value of -inf marks one that must be ignored;
-        at least one is finite in every row that the loop goes on to use."""
+        """The distribution refitted to the elites, best first.
+
+        A value of -inf marks one that must be ignored; at least one is finite in each row that the loop goes on to use.
+        """
 
     @torch.no_grad()
     def plan(
@@ -165,7 +167,10 @@ class Planner(ABC):
             if deadline is not None and now + (now - began) > deadline:
                 break
 
-        assert best is not None and best_value is not None and floor is not None and valid is not None
+        assert best is not None
+        assert best_value is not None
+        assert floor is not None
+        assert valid is not None
         std = search.std if isinstance(search, Gaussian) else torch.zeros_like(start)
         actions, value = best, best_value
         if config.execute == "mean" and isinstance(search, Gaussian):

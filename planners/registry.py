@@ -13,7 +13,7 @@ _planners: dict[str, type[Planner]] = {}
 
 
 def register(name: str) -> Callable[[P], P]:
-    """Class decorator: makes a planner known as `name`. The promises of `Planner.plan` are tested for it from then on."""
+    """Class decorator that makes a planner known as `name`; the tests hold it to the promises of `Planner.plan`."""
 
     def add(cls: P) -> P:
         if name in _planners:

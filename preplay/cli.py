@@ -72,7 +72,12 @@ def parse(command: type, name: str, arguments: list[str]) -> Any:
 
 
 def _overview() -> str:
-    lines = ["usage: preplay COMMAND [OPTIONS]", "", "Plan before you move: planning agents for simulated robotics.", ""]
+    lines = [
+        "usage: preplay COMMAND [OPTIONS]",
+        "",
+        "Plan before you move: planning agents for simulated robotics.",
+        "",
+    ]
     lines += [f"  {name:8} {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join([*lines, "", "preplay COMMAND --help says more about each."])
 

@@ -84,7 +84,9 @@ class Train:
             raise UsageError(f"{str(folder)!r} already holds something; choose another --out, or remove it")
         parent = next(p for p in [folder, *folder.resolve().parents] if p.exists())
         if shutil.disk_usage(parent).free < ROOM:
-            raise UsageError(f"less than {ROOM >> 20} MB are free for {str(folder)!r}; make room or choose another --out")
+            raise UsageError(
+                f"less than {ROOM >> 20} MB are free for {str(folder)!r}; make room or choose another --out"
+            )
 
     def _say(self, folder: Path, results: dict[str, Episodes]) -> None:
         if self.json:
@@ -118,6 +120,7 @@ def _commit() -> str | None:
     try:
         commit = subprocess.run(
             ["git", "-C", here, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            check=False,
             capture_output=True,
             text=True,
             timeout=10,

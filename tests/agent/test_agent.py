@@ -141,7 +141,9 @@ def test_base_has_the_size_of_tdmpc2():
 
 def test_the_agent_does_not_need_the_worlds():
     """A user with an `envs` package of their own, or none, can still import the agent."""
-    code = "import sys, agent; sys.exit(any(m == 'envs' or m.startswith(('dm_control', 'mujoco')) for m in sys.modules))"
+    code = (
+        "import sys, agent; sys.exit(any(m == 'envs' or m.startswith(('dm_control', 'mujoco')) for m in sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

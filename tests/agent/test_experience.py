@@ -13,7 +13,12 @@ def filled(lengths: list[int], capacity: int, terminated: bool = True) -> Experi
         for t in range(length):
             last = t == length - 1
             experience.add(
-                [episode, t], [episode * 100 + t], float(t), [episode, t + 1], last and terminated, last and not terminated
+                [episode, t],
+                [episode * 100 + t],
+                float(t),
+                [episode, t + 1],
+                last and terminated,
+                last and not terminated,
             )
     return experience
 

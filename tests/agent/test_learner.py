@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from tests.agent.toy import Point, tiny_agent
 
 from agent import Batch, Experience, Learner
 from agent.learner import multi_step_targets
+from tests.agent.toy import Point, tiny_agent
 
 
 def test_targets_bootstrap_where_a_sequence_ends_and_not_where_an_episode_terminates():
@@ -85,9 +85,7 @@ def test_the_target_ensemble_follows_slowly():
     model, learner = learner_of()
     before = [p.clone() for p in learner.target_value.parameters()]
     learner.update(random_batch())
-    for old, target, online in zip(
-        before, learner.target_value.parameters(), model.value.parameters(), strict=True
-    ):
+    for old, target, online in zip(before, learner.target_value.parameters(), model.value.parameters(), strict=True):
         torch.testing.assert_close(target, old + 0.01 * (online - old))
 
 
@@ -109,7 +107,9 @@ def test_the_model_learns_a_world_it_has_seen():
         learner.update(experience.sample(64, 3, rng))
     batch = held_out.sample(256, 3, rng)
     with torch.no_grad():
-        imagined = agent.model.imagine(agent.model.encode(batch.observations[0]), batch.actions.transpose(0, 1)[:, None])
+        imagined = agent.model.imagine(
+            agent.model.encode(batch.observations[0]), batch.actions.transpose(0, 1)[:, None]
+        )
     mask = batch.mask.T.bool()
     predicted, real = imagined.rewards[:, 0][mask], batch.rewards.T[mask]
     assert ((predicted - real) ** 2).mean() < 0.1 * real.var()

@@ -52,9 +52,7 @@ def test_the_policy_is_a_squashed_normal():
     mean, log_std = model.policy(latent).chunk(2, dim=-1)
     std = (-10 + 6 * (torch.tanh(log_std) + 1)).exp()
     normal = torch.distributions.Normal(mean, std)
-    squashed = torch.distributions.TransformedDistribution(
-        normal, [torch.distributions.TanhTransform(cache_size=1)]
-    )
+    squashed = torch.distributions.TransformedDistribution(normal, [torch.distributions.TanhTransform(cache_size=1)])
     expected = squashed.log_prob(torch.tanh(mean + std * noise)).sum(-1)
     usable = action.abs().amax(-1) < 0.999  # the reference loses its digits at the edge
     torch.testing.assert_close(log_likelihood[usable], expected[usable], rtol=1e-2, atol=1e-2)

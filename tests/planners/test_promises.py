@@ -71,9 +71,7 @@ def test_never_worse_than_the_warm_start_or_a_proposal(name, knobs, batch, seed,
     warm = torch.rand(batch, *shape, generator=seeded(seed)) * 2 - 1
     proposals = torch.rand(batch, proposed, *shape, generator=seeded(seed + 1)) * 2 - 1
     score = rough_score(seed)
-    plan = planners.make(name, **knobs).plan(
-        score, batch, warm_start=warm, proposals=proposals, generator=seeded(seed)
-    )
+    plan = planners.make(name, **knobs).plan(score, batch, warm_start=warm, proposals=proposals, generator=seeded(seed))
     floor = torch.maximum(score(warm.unsqueeze(1))[:, 0], score(proposals).amax(1))
     assert (plan.value >= floor - 1e-5).all()
     torch.testing.assert_close(score(plan.actions.unsqueeze(1))[:, 0], plan.value, atol=1e-4, rtol=1e-4)
@@ -189,8 +187,6 @@ def test_silent_and_without_gradients(name):
 @pytest.mark.parametrize("name", ALL)
 def test_the_inputs_are_left_alone(name):
     warm, proposals = torch.full((1, 2, 2), 3.0), torch.full((1, 2, 2, 2), -3.0)
-    planners.make(name, horizon=2, action_dim=2).plan(
-        lambda a: a.sum(dim=(2, 3)), warm_start=warm, proposals=proposals
-    )
+    planners.make(name, horizon=2, action_dim=2).plan(lambda a: a.sum(dim=(2, 3)), warm_start=warm, proposals=proposals)
     assert (warm == 3).all()
     assert (proposals == -3).all()

@@ -4,7 +4,7 @@ agent = Agent.load("checkpoints/walker-walk")
 action = agent.act(observation)
 """
 
-from agent.agent import Agent, AgentInfo
+from agent.agent import Agent, AgentInfo, configure_torch
 from agent.checkpoint import describe
 from agent.config import PRESETS, LearnerConfig, ModelConfig, PlanningConfig, TrainConfig, preset
 from agent.errors import CheckpointError, ConfigError, ObservationError
@@ -35,6 +35,7 @@ __all__ = [
     "Trainer",
     "WorldModel",
     "bootstrap_interval",
+    "configure_torch",
     "describe",
     "evaluate",
     "play",

@@ -252,6 +252,15 @@ class Agent:
         return load(folder, device)
 
 
+def configure_torch(config: TrainConfig) -> None:
+    """Sets this process's threads and matrix-product precision to what a configuration asks for.
+
+    Commands call it; a program that merely loads an agent keeps its own settings.
+    """
+    torch.set_num_threads(config.threads)
+    torch.set_float32_matmul_precision(config.matmul_precision)
+
+
 def choose_device(name: str) -> torch.device:
     """`auto` is a GPU where torch finds one, and the CPU otherwise.
 

@@ -115,8 +115,8 @@ def describe(folder: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{file} has schema {description['schema']!r}; this version of preplay reads schema {SCHEMA}"
         )
-    for key in ("config", "weights"):
-        if not isinstance(description.get(key), dict):
+    for key, kind in {"config": dict, "weights": dict, "task": str, "action_repeat": int}.items():
+        if not isinstance(description.get(key), kind):
             raise CheckpointError(f"{file} lacks {key!r}; the checkpoint is damaged")
     return description
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
@@ -76,6 +76,12 @@ class Episodes:
     def interval(self) -> tuple[float | None, float | None]:
         """95 % bootstrap interval of the mean return."""
         return bootstrap_interval(self.returns)
+
+    def extend(self, others: "Episodes") -> "Episodes":
+        """Appends other episodes, and returns itself."""
+        for each in fields(self):
+            getattr(self, each.name).extend(getattr(others, each.name))
+        return self
 
     def percentiles(self) -> dict[str, float]:
         """Milliseconds a decision: p50, p95 and p99."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from agent.agent import Agent, AgentInfo
+from agent.agent import Agent, AgentInfo, configure_torch
 from agent.config import TrainConfig
 from agent.errors import ConfigError
 from agent.evaluation import Episodes, evaluate
@@ -71,8 +71,7 @@ class Trainer:
     ) -> None:
         self.env, self.evaluation_env, self.config, self.info, self.folder = env, evaluation_env, config, info, folder
         self.on_progress = on_progress or (lambda progress: None)
-        torch.set_num_threads(config.threads)
-        torch.set_float32_matmul_precision(config.matmul_precision)
+        configure_torch(config)
         observation_dim, action_dim = _sizes(env)
         streams = np.random.SeedSequence(config.seed).spawn(5)
         seeds = [int(s.generate_state(1, np.uint64)[0] >> 1) for s in streams]

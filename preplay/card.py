@@ -6,6 +6,7 @@ from typing import Any
 
 from agent import describe
 from agent.checkpoint import write_atomically
+from preplay.text import interval_text
 
 
 def write_card(folder: Path) -> None:
@@ -58,8 +59,7 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
             "|---|---|---|---|---|",
         ]
         for r in final:
-            low, high = r["interval"]
-            spread = "–" if low is None else f"{low:.0f} to {high:.0f}"
+            spread = interval_text(r["interval"])
             each = " ".join(f"{x:.0f}" for x in r["returns"])
             name = "off (policy prior)" if r["planner"] == "policy" else r["planner"]
             p50 = r["milliseconds"]["p50"]

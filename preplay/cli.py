@@ -1,7 +1,6 @@
 """The command line: one dataclass a command, from which tyro makes the options and the help."""
 
 import contextlib
-import difflib
 import importlib
 import io
 import os
@@ -15,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import tyro
 
-from preplay.errors import fail, one_sentence
+from preplay.errors import fail, nearest, one_sentence
 
 # Command: where its class is, and what it does. Only the command that is run gets imported.
 COMMANDS = {
@@ -40,9 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(COMMANDS)
-        fail(f"unknown command {name!r}; {hint}")
+        fail(f"unknown command {name!r}; {nearest(name, COMMANDS)}")
     with one_sentence():
         module, _, attribute = COMMANDS[name][0].partition(":")
         command = getattr(importlib.import_module(module), attribute)

@@ -1,9 +1,10 @@
 """Mistakes that a user can mend, as one sentence and exit code 2."""
 
 import contextlib
+import difflib
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 class UsageError(ValueError):
@@ -32,6 +33,13 @@ def one_sentence() -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EDQUOT):
             fail(f"can't write {error.filename!r}: {(error.strerror or 'no permission').lower()}; choose another --out")
         raise
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The hint for an unknown word: the nearest known one, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
 
 
 def fail(sentence: str) -> None:

@@ -1,11 +1,11 @@
-"""What a terminal shows while training runs."""
+"""What a terminal shows while training runs or episodes are played."""
 
 import sys
 import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agent import Progress as TrainingProgress
 
@@ -49,6 +49,54 @@ class TrainingDisplay:
             print(f"{self.task} {progress.step}/{progress.steps} {text}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> "TrainingDisplay":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+class EpisodeDisplay:
+    """A live line while episodes are played, on standard error.
+
+    Args:
+        task: the name shown.
+        episodes: how many there will be.
+        decisions: of a full episode; None where there is no limit.
+        quiet: show nothing.
+    """
+
+    def __init__(self, task: str, episodes: int, decisions: int | None, quiet: bool = False) -> None:
+        self.decisions, self._first, self._last = decisions, 0, -1
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+            transient=True,
+        )
+        self._episodes = episodes
+        self._row = self._bar.add_task(task, total=episodes, text="")
+
+    def begin(self, first: int) -> None:
+        """The episodes that follow are counted from `first`."""
+        self._first = first
+
+    def decision(self, episode: int, so_far: float) -> None:
+        """A decision was taken in an episode, whose return so far this is."""
+        episode += self._first
+        text = f"episode {episode + 1} of {self._episodes} · return {so_far:.0f}"
+        if episode != self._last:
+            self._bar.update(self._row, completed=episode)
+            self._last = episode
+        self._bar.update(self._row, advance=1 / (self.decisions or 1000), text=text)
+
+    def __enter__(self) -> "EpisodeDisplay":
         self._bar.start()
         return self
 

@@ -1,15 +1,10 @@
 """`preplay train TASK`."""
 
 import json
-import platform
 import shutil
-import subprocess
-import sys
-import time
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -18,6 +13,8 @@ from agent import AgentInfo, Episodes, TrainConfig, Trainer, preset
 from preplay.card import write_card
 from preplay.errors import UsageError
 from preplay.progress import TrainingDisplay
+from preplay.provenance import provenance
+from preplay.text import file_name, interval_text
 
 # The least room a run needs on disk: a few checkpoints and the logs.
 ROOM = 64 * 2**20
@@ -57,7 +54,7 @@ class Train:
     def __call__(self) -> None:
         """Trains."""
         task = envs.find(self.task)
-        folder = self.out or Path("runs") / f"{task.name.replace(':', '-')}-seed{self.config.seed}"
+        folder = self.out or Path("runs") / f"{file_name(task.name)}-seed{self.config.seed}"
         self._check_folder(folder)
         env = envs.make(self.task, action_repeat=self.action_repeat)
         evaluation_env = envs.make(self.task, action_repeat=self.action_repeat)
@@ -97,56 +94,5 @@ class Train:
             print(json.dumps({"folder": str(folder), "task": self.task, "steps": self.config.steps} | rows))
             return
         for name, r in results.items():
-            low, high = r.interval
-            spread = "" if low is None else f", 95 % interval {low:.0f} to {high:.0f}"
-            print(f"{name:8} {r.mean_return:7.1f} over {len(r.returns)} episodes{spread}")
+            print(f"{name:8} {r.mean_return:7.1f} ({interval_text(r.interval)}) over {len(r.returns)} episodes")
         print(f"stored in {folder}; play it with: preplay run {self.task} --checkpoint {folder}")
-
-
-def provenance() -> dict[str, Any]:
-    """Where a run comes from: command, commit, versions, machine and date."""
-    return {
-        "command": "preplay " + " ".join(sys.argv[1:]),
-        "commit": _commit(),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{_processor()}, {platform.system()} {platform.machine()}",
-        "versions": {name: _version(name) for name in ("torch", "mujoco", "gymnasium", "dm-control", "numpy")},
-    }
-
-
-def _commit() -> str | None:
-    """The commit of the source tree that preplay runs from, with a + where it has changes; None outside one."""
-    here = Path(__file__).parent
-    try:
-        commit = subprocess.run(
-            ["git", "-C", here, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return commit.stdout.strip() or None
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    """The processor's name and how many there are."""
-    import os
-
-    name = platform.processor() or "processor"
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    return f"{os.cpu_count()} cores of {name}"

@@ -1,0 +1,84 @@
+"""The picture of a comparison: what it looked like, and what it returned."""
+
+import io
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+
+# Planners in blues, the controls in warmer and paler colours.
+_COLOURS = {"mppi": "#12507b", "cem": "#2f8fc5", "policy": "#e08e2b", "random": "#8a94a3"}
+_OTHERS = ("#4b8f6b", "#7a5aa6", "#b0484a", "#5f6b3a")
+
+
+def draw(tasks: dict[str, Any], stills: dict[str, list[Any]], labels: dict[str, str]) -> bytes:
+    """A PNG with a row for each task: frames of the first planner's episode, and every episode's return as a dot.
+
+    Args:
+        tasks: rows of `preplay.demo.summary` by task and planner.
+        stills: frames (height, width, 3) by task.
+        labels: what a planner is called.
+    """
+    with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 9.5}):
+        figure = Figure(figsize=(11, 0.5 + 2.15 * len(tasks)), layout="constrained")
+        grid = figure.add_gridspec(len(tasks), 2, width_ratios=(1.12, 1), wspace=0.05, hspace=0.12)
+        for i, (task, rows) in enumerate(tasks.items()):
+            _film_strip(figure, grid[i, 0], stills.get(task, []), task, labels.get(next(iter(rows)), ""))
+            _returns(figure.add_subplot(grid[i, 1]), rows, labels, last=i == len(tasks) - 1)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=150, facecolor="white")
+    return file.getvalue()
+
+
+def _film_strip(figure: Figure, where: SubplotSpec, frames: list[Any], task: str, who: str) -> None:
+    axes = figure.add_subplot(where)
+    axes.set_axis_off()
+    axes.set_title(task, loc="left", fontweight="bold", fontsize=12)
+    axes.set_title(f"played by {who}, from left to right" if frames else "", loc="right", fontsize=8.5, color="#555555")
+    if not frames:
+        return
+    # Figures stay in the middle of a frame, so that the sides can be spared.
+    height, width = frames[0].shape[:2]
+    side = int(width * 0.14)
+    gap = np.full((height, 6, 3), 255, np.uint8)
+    strip: list[Any] = []
+    for frame in frames:
+        strip += [frame[:, side : width - side], gap]
+    axes.imshow(np.concatenate(strip[:-1], axis=1), interpolation="lanczos")
+
+
+def _returns(axes: Axes, rows: dict[str, Any], labels: dict[str, str], last: bool) -> None:
+    spread = np.random.default_rng(0)
+    others = iter(_OTHERS * 4)
+    for i, (name, row) in enumerate(rows.items()):
+        colour = _COLOURS.get(name) or next(others)
+        heights = -i + spread.uniform(-0.16, 0.16, len(row["returns"]))
+        axes.scatter(row["returns"], heights, s=16, color=colour, alpha=0.4, linewidths=0)
+        low, high = row["interval"]
+        if low is not None:
+            axes.plot([low, high], [-i, -i], color=colour, linewidth=5, alpha=0.35, solid_capstyle="round")
+        axes.scatter([row["mean_return"]], [-i], s=46, color=colour, zorder=3)
+        axes.annotate(
+            f"{row['mean_return']:.0f}",
+            (row["mean_return"], -i),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontweight="bold",
+            color=colour,
+        )
+    axes.set_yticks([-i for i in range(len(rows))], [labels.get(name, name) for name in rows])
+    axes.set_ylim(-len(rows) + 0.45, 0.65)
+    most = max(max(row["returns"]) for row in rows.values())
+    least = min(min(row["returns"]) for row in rows.values())
+    axes.set_xlim(min(0.0, least * 1.05) - 0.02 * most, 1050 if 0 < most <= 1000 and least >= 0 else most * 1.08 + 1)
+    axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    if last:
+        axes.set_xlabel("return of an episode: dots; mean and its 95 % interval: large dots and bars", fontsize=8.5)

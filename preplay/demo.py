@@ -1,0 +1,168 @@
+"""`preplay demo`."""
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+import envs
+from agent import Episodes, bootstrap_interval
+from agent.checkpoint import write_atomically
+from preplay.actors import POLICY, RANDOM, cast, check_planner
+from preplay.errors import UsageError
+from preplay.pool import Job, available_cores, play_jobs
+from preplay.provenance import provenance
+from preplay.text import file_name, interval_text
+
+# What a planner is called in tables and pictures.
+LABELS = {"mppi": "MPPI", "cem": "CEM", POLICY: "policy prior, no planner", RANDOM: "random actions"}
+# Where in an episode the pictures are taken: most happens at its beginning.
+STILLS = (0.0, 0.02, 0.06, 0.3)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Play the shipped agents beside their controls, and write a report with pictures and videos.
+
+    Every task is played with each planner, with the policy prior alone, and with random actions, all from the same
+    starting states.
+    """
+
+    tasks: tuple[str, ...] = ("walker-walk", "cartpole-swingup")
+    """Tasks that an agent ships for."""
+    planners: tuple[str, ...] = ("mppi", "cem", POLICY, RANDOM)
+    """Who plays."""
+    episodes: int = 5
+    """Episodes of each task for each planner."""
+    seed: int = 10_000
+    """Seed of the first episode; the next ones count up from it."""
+    out: Path = field(default_factory=lambda: Path("runs/demo"))
+    """Folder of the report."""
+    workers: int | None = None
+    """Processes that play. By default one a core."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+    def __call__(self) -> None:
+        """Plays, and reports."""
+        if self.episodes < 1 or (self.workers is not None and self.workers < 1):
+            raise UsageError("--episodes and --workers must be at least 1")
+        if not self.tasks or not self.planners:
+            raise UsageError("--tasks and --planners must name at least one each")
+        for planner in self.planners:
+            check_planner(planner)
+        envs.choose_backend()
+        jobs = self._jobs()
+        try:
+            (self.out / "videos").mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise UsageError(f"{str(self.out)!r} is no folder; choose another --out") from None
+        began = time.perf_counter()
+        results, stills = self._play(jobs)
+        tasks = {task: summary(by_planner) for task, by_planner in results.items()}
+        report = {
+            "tasks": tasks,
+            "seed": self.seed,
+            "episodes": self.episodes,
+            "seconds": round(time.perf_counter() - began, 1),
+            "workers": min(self.workers or available_cores(), len(jobs)),
+            "provenance": provenance(),
+            "checkpoints": {job.cast.task: str(job.cast.checkpoint) for job in jobs},
+        }
+        # matplotlib takes a while to import, and nobody needs it before there is something to draw.
+        from preplay.chart import draw
+        from preplay.report import write_report
+
+        write_atomically(self.out / "results.json", (json.dumps(report, indent=2) + "\n").encode())
+        write_atomically(self.out / "returns.png", draw(tasks, stills, LABELS))
+        write_report(self.out, report, LABELS)
+        if self.json:
+            print(json.dumps(report | {"report": str(self.out / "report.html")}))
+            return
+        console = Console()
+        console.print(table(tasks))
+        console.print(f"report:  {self.out / 'report.html'}\npicture: {self.out / 'returns.png'}", soft_wrap=True)
+        console.print(f"videos:  {self.out / 'videos'}{os.sep}", soft_wrap=True)
+
+    def _jobs(self) -> list[Job]:
+        """All episodes, the longest first, so that no worker is left alone with one at the end."""
+        jobs = []
+        for i in range(self.episodes):
+            for planner in self.planners:
+                for task in self.tasks:
+                    who = cast(task, planner)
+                    video = self.out / "videos" / f"{file_name(who.task)}-{planner}.mp4" if i == 0 else None
+                    jobs.append(Job(who, self.seed + i, video, STILLS if planner == self.planners[0] else ()))
+        slow = [job for job in jobs if job.cast.planner not in (POLICY, RANDOM)]
+        return slow + [job for job in jobs if job.cast.planner in (POLICY, RANDOM)]
+
+    def _play(self, jobs: list[Job]) -> tuple[dict[str, dict[str, Episodes]], dict[str, list[Any]]]:
+        """Episodes in the order of their seeds, by task and planner, and the stills of each task."""
+        played = {}
+        stills = {}
+        console = Console(stderr=True)
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console, disable=self.json or not console.is_terminal) as bar:
+            row = bar.add_task("playing episodes", total=len(jobs))
+            for done in play_jobs(jobs, self.workers):
+                played[done.job] = done.episodes
+                if done.stills:
+                    stills[done.job.cast.task] = done.stills
+                bar.update(row, advance=1)
+        results: dict[str, dict[str, Episodes]] = {}
+        for job in sorted(jobs, key=lambda job: job.seed):
+            by_planner = results.setdefault(job.cast.task, {})
+            by_planner.setdefault(str(job.cast.planner), Episodes()).extend(played[job])
+        order = [cast(task, RANDOM).task for task in self.tasks]
+        return {task: {name: results[task][name] for name in self.planners} for task in order}, stills
+
+
+def summary(by_planner: dict[str, Episodes]) -> dict[str, Any]:
+    """One task's results as plain values: a row for each planner."""
+    rows: dict[str, Any] = {}
+    control = by_planner.get(POLICY)
+    for name, episodes in by_planner.items():
+        rows[name] = {
+            "mean_return": episodes.mean_return,
+            "interval": episodes.interval,
+            "returns": episodes.returns,
+            "seeds": episodes.seeds,
+            "lengths": episodes.lengths,
+            "terminated": episodes.terminated,
+            "unstable": episodes.unstable,
+            "milliseconds": episodes.percentiles(),
+            "over_policy": None,
+        }
+        if control is not None and name not in (POLICY, RANDOM):
+            # The episodes are paired by their seeds, so it is their differences that are averaged.
+            gain = np.subtract(episodes.returns, control.returns)
+            rows[name]["over_policy"] = {"mean": float(gain.mean()), "interval": bootstrap_interval(gain.tolist())}
+    return rows
+
+
+def table(tasks: dict[str, Any]) -> Table:
+    """The results of `summary`, for a terminal."""
+    shown = Table(title="Return of an episode", title_justify="left")
+    for name, side in {"task": "left", "actions by": "left", "mean": "right", "95 % interval": "right"}.items():
+        shown.add_column(name, justify=side)  # type: ignore[arg-type]
+    shown.add_column("ms a decision", justify="right")
+    shown.add_column("episodes", justify="right")
+    for task, rows in tasks.items():
+        for i, (name, row) in enumerate(rows.items()):
+            shown.add_row(
+                task if i == 0 else "",
+                LABELS.get(name, name),
+                f"{row['mean_return']:.0f}",
+                interval_text(row["interval"]),
+                f"{row['milliseconds']['p50']:.1f}",
+                str(len(row["returns"])),
+                end_section=i == len(rows) - 1,
+            )
+    return shown

@@ -1,0 +1,58 @@
+"""Where a result comes from: command, commit, versions, machine and date."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+def provenance() -> dict[str, Any]:
+    """Where a run comes from: command, commit, versions, machine and date."""
+    return {
+        "command": "preplay " + " ".join(sys.argv[1:]),
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{processor()}, {platform.system()} {platform.machine()}",
+        "versions": {name: installed(name) for name in ("torch", "mujoco", "gymnasium", "dm-control", "numpy")},
+    }
+
+
+def commit() -> str | None:
+    """The commit of the source tree that preplay runs from, with a + where it has changes; None outside one."""
+    here = Path(__file__).parent
+    try:
+        asked = subprocess.run(
+            ["git", "-C", here, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout.strip() or None
+
+
+def installed(name: str) -> str | None:
+    """The installed version of a package; None when it isn't."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def processor() -> str:
+    """The processor's name and how many there are."""
+    name = platform.processor() or "processor"
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return f"{os.cpu_count()} cores of {name}"

@@ -1,0 +1,118 @@
+"""A report that is one file: picture, tables, videos and manifest inside an HTML page."""
+
+import base64
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from agent.checkpoint import write_atomically
+from preplay.text import file_name, interval_text
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: #1d2733; background: #f6f7f9;
+       margin: 0; }
+main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 64px; }
+h1 { font-size: 30px; margin: 0 0 4px; letter-spacing: -0.02em; }
+h2 { font-size: 21px; margin: 44px 0 10px; }
+p { margin: 6px 0 14px; max-width: 46em; }
+.card { background: #fff; border: 1px solid #e3e7ec; border-radius: 10px; padding: 18px; }
+.card img { width: 100%; height: auto; display: block; }
+table { border-collapse: collapse; width: 100%; background: #fff; font-variant-numeric: tabular-nums; font-size: 15px; }
+th { text-align: right; font-weight: 600; color: #5a6675; font-size: 13.5px; }
+td, th { padding: 7px 10px; border-bottom: 1px solid #edf0f3; }
+td { text-align: right; }
+td.name, th.name { text-align: left; }
+td.each { font-size: 13px; color: #5a6675; }
+.films { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: 14px; margin-top: 14px; }
+figure { margin: 0; background: #fff; border: 1px solid #e3e7ec; border-radius: 10px; overflow: hidden; }
+figure video { width: 100%; display: block; background: #10151c; }
+figcaption { padding: 8px 12px; font-size: 14px; }
+figcaption b { float: right; font-variant-numeric: tabular-nums; }
+pre { font-size: 13px; background: #fff; border: 1px solid #e3e7ec; border-radius: 10px; padding: 14px;
+      white-space: pre-wrap; }
+footer { color: #5a6675; font-size: 14px; margin-top: 36px; }
+"""
+
+
+def write_report(folder: Path, report: dict[str, Any], labels: dict[str, str]) -> None:
+    """Writes `report.html` beside the picture and the videos that it takes in.
+
+    Args:
+        folder: holds `returns.png` and `videos/TASK-PLANNER.mp4`.
+        report: what `preplay demo` found.
+        labels: what a planner is called.
+    """
+    write_atomically(folder / "report.html", page(folder, report, labels).encode())
+
+
+def page(folder: Path, report: dict[str, Any], labels: dict[str, str]) -> str:
+    """The page's text."""
+    tasks, origin = report["tasks"], report["provenance"]
+    picture = _data(folder / "returns.png", "image/png")
+    last = report["seed"] + report["episodes"] - 1
+    sections = "".join(_task(folder, task, rows, labels) for task, rows in tasks.items())
+    manifest = {key: report[key] for key in ("seed", "episodes", "workers", "seconds", "checkpoints")} | origin
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>preplay: {escape(", ".join(tasks))}</title>
+<style>{_STYLE}</style>
+</head>
+<body><main>
+<h1>preplay: planned episodes beside their controls</h1>
+<p>Each task is played from the same {report["episodes"]} starting states (seeds {report["seed"]} to {last}) by the same
+trained agent: with a planner that searches in its latent world model, with its policy prior alone, and, as the floor,
+with random actions. All episodes are counted.</p>
+<div class="card"><img alt="Returns of every task and planner" src="{picture}"></div>
+{sections}
+<h2>Where this comes from</h2>
+<pre>{escape(json.dumps(manifest, indent=2))}</pre>
+<footer>Intervals are 95 % percentile-bootstrap intervals of the mean over episodes; they speak of the starting states,
+not of training again with another seed. Milliseconds were taken while {report["workers"]}
+{"processes" if report["workers"] > 1 else "process"} played side by side.</footer>
+</main></body>
+</html>
+"""
+
+
+def _task(folder: Path, task: str, rows: dict[str, Any], labels: dict[str, str]) -> str:
+    films = "".join(_film(folder, task, name, row, labels) for name, row in rows.items())
+    lines = "".join(_row(name, row, labels) for name, row in rows.items())
+    return f"""
+<h2>{escape(task)}</h2>
+<table>
+<tr><th class="name">actions by</th><th>mean return</th><th>95 % interval</th><th>gained over the prior</th>
+<th>ms a decision, p50 / p95 / p99</th><th>each episode</th></tr>
+{lines}</table>
+<div class="films">{films}</div>
+"""
+
+
+def _row(name: str, row: dict[str, Any], labels: dict[str, str]) -> str:
+    gain = "–"
+    if row["over_policy"]:
+        mean, (low, high) = row["over_policy"]["mean"], row["over_policy"]["interval"]
+        gain = f"{mean:+.0f}" + ("" if low is None else f" ({low:+.0f} to {high:+.0f})")
+    interval = interval_text(row["interval"])
+    milliseconds = " / ".join(f"{x:.1f}" for x in row["milliseconds"].values())
+    each = " ".join(f"{x:.0f}" for x in row["returns"])
+    cells = f"<td>{row['mean_return']:.1f}</td><td>{interval}</td><td>{gain}</td><td>{milliseconds}</td>"
+    return f'<tr><td class="name">{escape(labels.get(name, name))}</td>{cells}<td class="each">{each}</td></tr>\n'
+
+
+def _film(folder: Path, task: str, name: str, row: dict[str, Any], labels: dict[str, str]) -> str:
+    file = folder / "videos" / f"{file_name(task)}-{name}.mp4"
+    if not file.exists():
+        return ""
+    return (
+        f'<figure><video autoplay loop muted playsinline controls src="{_data(file, "video/mp4")}"></video>'
+        f"<figcaption>{escape(labels.get(name, name))}<b>{row['returns'][0]:.0f}</b></figcaption></figure>"
+    )
+
+
+def _data(file: Path, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"

@@ -4,6 +4,10 @@ env = envs.make("walker-walk", seed=0)
 observation, info = env.reset()
 """
 
+from envs.quiet import import_mujoco
+
+import_mujoco()  # before any module that needs it
+
 from envs.errors import RenderError, TaskError
 from envs.make import make
 from envs.physics import decision_seconds

@@ -1,4 +1,4 @@
-"""Importing the DeepMind Control suite without its side effects."""
+"""Importing MuJoCo, the DeepMind Control suite and Shimmy without their side effects."""
 
 import contextlib
 import functools
@@ -11,6 +11,21 @@ from types import ModuleType
 from typing import Any
 
 
+def import_mujoco() -> None:
+    """Imports `mujoco`, whatever MUJOCO_GL says.
+
+    MuJoCo's own renderer stays as the user set it, unless the variable names one that can't be had; then `mujoco`
+    could not be imported at all, and with it no world, drawn or not.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import mujoco
+        except (ImportError, RuntimeError, AttributeError):
+            with _renderer_disabled():
+                import mujoco  # noqa: F401
+
+
 @functools.cache
 def import_suite() -> ModuleType:
     """`dm_control.suite`.
@@ -18,10 +33,6 @@ def import_suite() -> ModuleType:
     On import, dm_control opens whichever renderer it finds, warns when there is no display, and fails when MUJOCO_GL
     names a backend that isn't there. Ours renders by itself, and only when it is asked to, so dm_control's is left out.
     """
-    # MuJoCo itself comes first: it reads the same variable, and its own renderer should stay as the user set it.
-    with contextlib.suppress(ImportError, RuntimeError, AttributeError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mujoco  # noqa: F401
     with _renderer_disabled(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import dm_control.suite

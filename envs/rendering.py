@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
+from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from envs.errors import RenderError
@@ -142,10 +143,11 @@ def _camera(model: mujoco.MjModel) -> mujoco.MjvCamera:
     return camera
 
 
-class Rendered(gymnasium.Wrapper[Any, Any, Any, Any]):
+class Rendered(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Adds `render()`, a frame (height, width, 3) uint8, to a MuJoCo environment of either family."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], width: int, height: int) -> None:
+        RecordConstructorArgs.__init__(self, width=width, height=height)
         super().__init__(env)
         if physics(env) is None:
             raise RenderError(f"{env} is no MuJoCo environment, and preplay can draw no other")

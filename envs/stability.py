@@ -6,6 +6,7 @@ import gymnasium
 import mujoco
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 
 from envs.physics import physics
 
@@ -18,7 +19,7 @@ _FATAL = [
 ]
 
 
-class StabilityGuard(gymnasium.Wrapper[Any, Any, Any, Any]):
+class StabilityGuard(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Sets `info["unstable"]`, and ends the episode cleanly when the physics diverged.
 
     MuJoCo resets a diverged simulation by itself and goes on as if nothing had happened, so its warning counters and
@@ -27,6 +28,7 @@ class StabilityGuard(gymnasium.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        RecordConstructorArgs.__init__(self)
         super().__init__(env)
         self._last_good: Any = None
         # Divergence makes NumPy and MuJoCo complain as well; it is reported once, by `unstable`.

@@ -1,10 +1,14 @@
-"""The contract, one wrapper a clause."""
+"""The contract, one wrapper a clause.
+
+Each records its arguments, so that Gymnasium can make the environment again from its `spec`.
+"""
 
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from envs.errors import TaskError
@@ -13,7 +17,7 @@ from envs.tasks import Task
 Environment = gymnasium.Env[Any, Any]
 
 
-class NormalizedActions(gymnasium.ActionWrapper[Any, Any, Any]):
+class NormalizedActions(gymnasium.ActionWrapper[Any, Any, Any], RecordConstructorArgs):
     """Actions in [-1, 1], clipped and then rescaled to the environment's own bounds.
 
     Gymnasium's RescaleAction lets actions beyond the bounds through, and its ClipAction advertises infinite ones.
@@ -23,6 +27,7 @@ class NormalizedActions(gymnasium.ActionWrapper[Any, Any, Any]):
     """
 
     def __init__(self, env: Environment, task: str) -> None:
+        RecordConstructorArgs.__init__(self, task=task)
         super().__init__(env)
         space = env.action_space
         if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
@@ -51,10 +56,11 @@ class NormalizedActions(gymnasium.ActionWrapper[Any, Any, Any]):
         return np.clip(scaled.astype(space.dtype).reshape(space.shape), space.low, space.high)
 
 
-class FlatObservations(gymnasium.ObservationWrapper[Any, Any, Any]):
+class FlatObservations(gymnasium.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
     """Observations as one flat float32 vector; pixels (uint8 images) are left as they are."""
 
     def __init__(self, env: Environment, task: str) -> None:
+        RecordConstructorArgs.__init__(self, task=task)
         super().__init__(env)
         inner = env.observation_space
         self._pixels = isinstance(inner, spaces.Box) and inner.dtype == np.uint8 and len(inner.shape) >= 2
@@ -76,10 +82,11 @@ class FlatObservations(gymnasium.ObservationWrapper[Any, Any, Any]):
         return np.asarray(spaces.flatten(self._inner, observation), np.float32)
 
 
-class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
+class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """One decision lasts several environment steps; their rewards are summed."""
 
     def __init__(self, env: Environment, repeat: int) -> None:
+        RecordConstructorArgs.__init__(self, repeat=repeat)
         super().__init__(env)
         self.repeat = repeat
 
@@ -94,7 +101,7 @@ class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, total, bool(terminated), bool(truncated), info
 
 
-class TaskInfo(gymnasium.Wrapper[Any, Any, Any, Any]):
+class TaskInfo(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Carries the task, and the seed of the first episode.
 
     Attributes:
@@ -102,6 +109,7 @@ class TaskInfo(gymnasium.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, env: Environment, task: Task, seed: int | None) -> None:
+        RecordConstructorArgs.__init__(self, task=task, seed=seed)
         super().__init__(env)
         self.task = task
         self._first_seed = seed

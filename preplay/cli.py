@@ -55,7 +55,7 @@ def parse(command: type, name: str, arguments: list[str]) -> Any:
 
     A command that wants other defaults for other arguments has a class method `defaults(arguments)`.
     """
-    options: dict[str, Any] = {"prog": f"preplay {name}", "args": arguments}
+    options: dict[str, Any] = {"prog": f"preplay {name}", "args": arguments, "config": (tyro.conf.FlagCreatePairsOff,)}
     if hasattr(command, "defaults"):
         options["default"] = command.defaults(arguments)
     said = io.StringIO()
@@ -81,11 +81,15 @@ def _overview() -> str:
 
 def _sentence(box: str) -> str:
     """What tyro says in a box of several lines, as one sentence."""
-    lines = [re.sub(r"[│┃|╭╮╰╯─━]", "", line).strip() for line in box.splitlines()]
-    text = " ".join(line for line in lines if line and line not in ("Parsing error", "Required options"))
-    text = re.split(r" (?:Perhaps you meant|For full helptext|For more)", text)[0]
-    text = re.sub(r"^(?:Parsing error|Required options|Unrecognized options)\s*", "", text).strip().rstrip(".:")
-    return text[:1].lower() + text[1:] if text else "the arguments make no sense"
+    # The box's title, at its upper edge, only repeats the kind of mistake.
+    lines = [re.sub(r"[│┃|─━]", "", line).strip() for line in box.splitlines() if not re.match(r"\s*[╭╰]", line)]
+    text = " ".join(line for line in lines if line)
+    near = re.search(r"Perhaps you meant: (--\S+)", text)
+    text = re.split(r" (?:Perhaps you meant|For full helptext|For more|Argument helptext)", text)[0]
+    text = re.sub(r"^(Missing from preplay \w+: \S+).*", r"\1", text)
+    text = re.sub(r"^Error parsing ", "", text).strip().rstrip(".:")
+    text = text[:1].lower() + text[1:] if text else "the arguments make no sense"
+    return f"{text}; did you mean {near[1]}?" if near else text
 
 
 if __name__ == "__main__":

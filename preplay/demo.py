@@ -17,6 +17,7 @@ from agent import Episodes, bootstrap_interval
 from agent.checkpoint import write_atomically
 from preplay.actors import POLICY, RANDOM, cast, check_planner
 from preplay.errors import UsageError
+from preplay.options import OptionalInt
 from preplay.pool import Job, available_cores, play_jobs
 from preplay.provenance import provenance
 from preplay.text import file_name, interval_text
@@ -45,7 +46,7 @@ class Demo:
     """Seed of the first episode; the next ones count up from it."""
     out: Path = field(default_factory=lambda: Path("runs/demo"))
     """Folder of the report."""
-    workers: int | None = None
+    workers: OptionalInt = None
     """Processes that play. By default one a core."""
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""

@@ -3,15 +3,13 @@
 import json
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import tyro
 
 import envs
 from agent import Agent, Episodes, play
 from preplay.actors import Cast, cast
 from preplay.errors import UsageError
+from preplay.options import OptionalFile, OptionalFolder, OptionalInt, OptionalName, TaskName
 from preplay.progress import EpisodeDisplay
 from preplay.text import interval_text
 from preplay.video import HEIGHT, WIDTH, Video, check_video_path
@@ -25,23 +23,23 @@ class Run:
     plays the same episodes, and two planners that are compared meet the same starting states.
     """
 
-    task: tyro.conf.Positional[str]
+    task: TaskName
     """A task that `preplay tasks` lists, any Gymnasium id with continuous actions, or module:Id."""
-    checkpoint: Path | None = None
+    checkpoint: OptionalFolder = None
     """Folder of the agent. By default the one that ships with preplay."""
-    planner: str | None = None
+    planner: OptionalName = None
     """mppi, cem, policy (the policy prior alone, no search) or random. By default what the agent was trained with."""
     episodes: int = 10
     """How many."""
     seed: int = 10_000
     """Seed of the first episode; the next ones count up from it."""
-    video: Path | None = None
+    video: OptionalFile = None
     """Write an mp4 of the first episode here."""
-    horizon: int | None = None
+    horizon: OptionalInt = None
     """Decisions looked ahead. By default what the agent was trained with, as for the next two."""
-    samples: int | None = None
+    samples: OptionalInt = None
     """Candidate action sequences of an iteration."""
-    iterations: int | None = None
+    iterations: OptionalInt = None
     """Iterations of the planner's loop, for each decision."""
     device: str = "auto"
     """auto (a GPU where there is one), cpu or cuda."""

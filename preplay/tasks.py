@@ -31,19 +31,18 @@ class Tasks:
             print(json.dumps({"tasks": rows}))
             return
         table = Table(box=None, pad_edge=False)
-        for name in ("task", "family", "action repeat", "steps", "can terminate", "agent ships"):
-            table.add_column(name)
+        for name in ("task", "family", "repeat", "steps", "can end early", "agent"):
+            table.add_column(name, no_wrap=True)
         for task in known:
             table.add_row(
                 task.name,
                 task.family,
                 str(task.action_repeat),
                 str(task.max_episode_steps or "no limit"),
-                "yes" if task.can_terminate else "no",
-                "yes" if task.name in agents else "",
+                "yes" if task.can_terminate else "",
+                "ships" if task.name in agents else "",
             )
         console = Console()
         console.print(table)
-        console.print(
-            f"\n{len(known)} tasks, and any other Gymnasium id with continuous actions; module:Id imports first."
-        )
+        console.print("\nrepeat: environment steps of a decision; steps: environment steps of a full episode.")
+        console.print(f"These {len(known)}, and any other Gymnasium id with continuous actions, or module:Id.")

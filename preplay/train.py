@@ -12,6 +12,7 @@ import envs
 from agent import AgentInfo, Episodes, TrainConfig, Trainer, preset
 from preplay.card import write_card
 from preplay.errors import UsageError
+from preplay.options import OptionalFolder, OptionalInt, TaskName
 from preplay.progress import TrainingDisplay
 from preplay.provenance import provenance
 from preplay.text import file_name, interval_text
@@ -28,13 +29,13 @@ class Train:
     metrics.jsonl, TensorBoard events, and a card.
     """
 
-    task: tyro.conf.Positional[str]
+    task: TaskName
     """A task that `preplay tasks` lists, any Gymnasium id with continuous actions, or module:Id."""
     preset: str = "small"
     """Size of the agent: tiny, small (made for a CPU) or base (for a GPU)."""
-    out: Path | None = None
+    out: OptionalFolder = None
     """Run folder. By default runs/TASK-seedN. One that exists and isn't empty is refused."""
-    action_repeat: int | None = None
+    action_repeat: OptionalInt = None
     """Environment steps that one decision lasts. By default 2 for DMControl, 1 for Gymnasium."""
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""

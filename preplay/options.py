@@ -1,0 +1,12 @@
+"""Option types that several commands share, named for people in the help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+TaskName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
+OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT")]
+OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")]
+OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]

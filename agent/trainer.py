@@ -173,7 +173,7 @@ class Trainer:
     def _learn(self, log: Log, before: int) -> None:
         """As many updates as decisions; those of the random ones are made up for at their end."""
         config, repeat = self.config, self.info.action_repeat
-        if self.progress.step < config.random_steps:
+        if self.progress.step < config.random_steps or not len(self.experience):
             return
         decisions = self.progress.step // repeat if before < config.random_steps else 1
         for _ in range(decisions * config.updates_per_decision):

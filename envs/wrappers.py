@@ -63,6 +63,7 @@ class FlatObservations(gymnasium.ObservationWrapper[Any, Any, Any], RecordConstr
         RecordConstructorArgs.__init__(self, task=task)
         super().__init__(env)
         inner = env.observation_space
+        self._task = task
         self._pixels = isinstance(inner, spaces.Box) and inner.dtype == np.uint8 and len(inner.shape) >= 2
         if self._pixels:
             return
@@ -76,10 +77,23 @@ class FlatObservations(gymnasium.ObservationWrapper[Any, Any, Any], RecordConstr
         )
 
     def observation(self, observation: Any) -> NDArray[Any]:
-        """The flat observation."""
+        """The flat observation.
+
+        Raises:
+            TaskError: for one that is not what the space says, or not finite.
+        """
         if self._pixels:
             return observation
-        return np.asarray(spaces.flatten(self._inner, observation), np.float32)
+        flat = np.asarray(spaces.flatten(self._inner, observation), np.float32)
+        if flat.shape != self.observation_space.shape:
+            raise TaskError(
+                f"task {self._task!r} gave an observation of shape {flat.shape}; its observation space has "
+                f"{self.observation_space.shape}"
+            )
+        # In the middle of an episode StabilityGuard sees to this.
+        if not np.isfinite(flat).all():
+            raise TaskError(f"task {self._task!r} begins an episode with NaN or infinity in its observation")
+        return flat
 
 
 class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):

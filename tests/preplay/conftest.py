@@ -1,0 +1,43 @@
+"""Running commands inside this process, and a small agent to run them with."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from agent import Agent, AgentInfo, preset
+from preplay.cli import main
+
+TASK = "Reacher-v5"  # its episodes are the shortest, 50 steps
+QUICK = ["--samples", "8", "--iterations", "1"]
+
+
+@pytest.fixture
+def preplay(capfd):
+    """A function that runs a command line and returns exit code, standard output and standard error."""
+
+    def run(*arguments):
+        try:
+            main([str(x) for x in arguments])
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    yield run
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
+
+
+def save_agent(folder, task=TASK, observation_dim=10, action_dim=2, **info):
+    """An untrained agent in a checkpoint folder."""
+    config = replace(preset("tiny"), device="cpu")
+    made = Agent(config, observation_dim, action_dim, AgentInfo(task, 2, 25, False, **info), "cpu")
+    made.save(folder, half=True)
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return save_agent(tmp_path / "agent")

@@ -1,0 +1,102 @@
+"""`preplay` itself, `preplay tasks`, `preplay doctor`, and the names that the package hands on."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import envs
+import preplay as package
+from envs import rendering
+from preplay import doctor
+from preplay.cli import COMMANDS
+from preplay.shipped import shipped
+
+
+def test_without_arguments_it_says_what_there_is(preplay):
+    code, out, err = preplay()
+    assert (code, err) == (0, "")
+    assert all(name in out for name in COMMANDS)
+    assert preplay("--help")[1] == out
+    assert preplay("--version")[1] == f"preplay {package.__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_reads_well(preplay, command):
+    code, out, err = preplay(command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: preplay {command}")
+    assert "--json" in out
+    assert "{None}|INT" not in out
+    assert "STR " not in out.split("\n")[0]
+
+
+def test_tasks(preplay):
+    code, out, _ = preplay("tasks")
+    assert code == 0
+    listed = json.loads(preplay("tasks", "--json")[1])["tasks"]
+    assert [task["name"] for task in listed] == [task.name for task in envs.tasks()]
+    assert all(task["name"] in out for task in listed)
+    assert {task["name"] for task in listed if task["checkpoint"]} == set(shipped())
+
+
+def test_doctor(preplay):
+    code, out, err = preplay("doctor", "--json")
+    found = json.loads(out)
+    assert (code, err) == (0 if found["healthy"] else 1, "")
+    checks = {check["name"]: check for check in found["checks"]}
+    assert list(checks) == [
+        "versions", "disk", "suite", "gymnasium", "rendering", "device", "threads", "agents", "speed",
+    ]  # fmt: skip
+    assert not [check for check in checks.values() if check["status"] == "broken"]
+    plans = checks["speed"]["values"]["milliseconds"]
+    assert list(plans) == ["tiny", "small", "base"]
+    assert 0 < plans["tiny"]["p50"] < plans["small"]["p50"] < plans["base"]["p50"]
+    assert checks["versions"]["values"]["installed"]["mujoco"].startswith("3.")
+
+
+def test_doctor_says_what_to_do_about_a_version_that_cannot_work(preplay, monkeypatch):
+    honest = doctor.installed
+    monkeypatch.setattr(doctor, "installed", lambda name: "4.0.0" if name == "mujoco" else honest(name))
+    monkeypatch.setattr(doctor, "speed", lambda: doctor.Check("speed", doctor.OK, ""))
+    code, out, _ = preplay("doctor")
+    assert code == 1
+    assert "mujoco 4.0.0 (needed: <4,>=3.17)" in out
+    assert "constraints.txt" in out
+    assert "broken: versions" in out
+
+
+def test_doctor_lives_through_what_is_broken(preplay, monkeypatch):
+    def broken(*arguments, **options):
+        print("noise of a broken package")
+        raise ImportError("cannot import name 'x'\nmore lines")
+
+    monkeypatch.setattr(envs, "make", broken)
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    envs.choose_backend.cache_clear()
+    monkeypatch.setattr(rendering, "_works", lambda backend: False)
+    monkeypatch.setattr(doctor, "speed", lambda: doctor.Check("speed", doctor.OK, ""))
+    code, out, _ = preplay("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(out)["checks"]}
+    assert code == 1
+    assert checks["suite"]["status"] == checks["gymnasium"]["status"] == "broken"
+    assert checks["suite"]["found"] == "ImportError: cannot import name 'x'"
+    assert checks["rendering"]["status"] == "note"
+    assert checks["rendering"]["advice"].startswith("install one")
+    envs.choose_backend.cache_clear()
+
+
+def test_the_public_names_are_handed_on():
+    env = package.make_env("cartpole-balance")
+    assert env.action_space.shape == (1,)
+    assert package.make_planner("cem", horizon=2, action_dim=1)
+    assert package.load == package.Agent.load
+    with pytest.raises(AttributeError, match="nothing_of_ours"):
+        _ = package.nothing_of_ours
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, preplay; print(any(x in sys.modules for x in ('torch', 'mujoco', 'gymnasium')))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"

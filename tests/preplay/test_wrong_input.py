@@ -1,0 +1,230 @@
+"""Every mistake a user can make gets one clear sentence, exit code 2, and loses nothing."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+
+import gymnasium
+import numpy as np
+import pytest
+
+import envs
+from envs import rendering
+from tests.preplay.conftest import QUICK, TASK, save_agent
+
+TRAIN = ["train", TASK, "--preset", "tiny"]
+
+
+def assert_one_sentence(result, *words):
+    code, out, err = result
+    assert code == 2, err
+    assert out == ""
+    assert err.startswith("preplay: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rnu", "walker-walk"], ["'rnu'", "'run'"]),
+        (["fly"], ["unknown command", "train"]),
+        (["run"], ["TASK", "preplay run --help"]),
+        (["run", "walker-wlak"], ["'walker-wlak'", "walker-walk", "preplay tasks"]),
+        (["run", "Hoper-v5"], ["Hopper-v5"]),
+        (["train", "walker-wlak"], ["walker-walk"]),
+        (["demo", "--tasks", "walker-wlak"], ["walker-walk"]),
+        (["run", "CartPole-v1"], ["CartPole-v1"]),
+        (["train", "CartPole-v1"], ["Discrete(2)", "continuous"]),
+        (["run", TASK, "--planner", "cme"], ["'cme'", "'cem'"]),
+        (["run", TASK, "--planner", "magic"], ["'magic'", "mppi", "policy", "random"]),
+        (["demo", "--planners", "magic"], ["'magic'"]),
+        (["train", TASK, "--planning.planner", "magic"], ["'magic'", "mppi"]),
+        (["train", TASK, "--preset", "smal"], ["'smal'", "'small'"]),
+        (["train", TASK, "--stpes", "10"], ["--stpes", "--steps"]),
+        (["train", TASK, "--steps", "many"], ["--steps", "'many'"]),
+        (["train", TASK, "--steps", "0"], ["steps"]),
+        (["train", TASK, "--model.latent-dim", "130"], ["latent_dim", "multiple"]),
+        (["train", TASK, "--learner.discount", "2"], ["discount", "between 0 and 1"]),
+        (["train", TASK, "--device", "tpu"], ["'tpu'", "auto"]),
+        (["train", TASK, "--action-repeat", "0"], ["action_repeat"]),
+        (["run", TASK, "--planer", "cem"], ["--planer", "--planner"]),
+        (["run", TASK, "--episodes", "0"], ["--episodes", "at least 1"]),
+        (["run", TASK, "--seed", "-1"], ["--seed"]),
+        (["run", TASK, "--checkpoint", "nowhere"], ["nowhere"]),
+        (["run", "lqr-lqr-2-1"], ["no trained agent ships", "preplay train lqr-lqr-2-1"]),
+        (["run", TASK, "--planner", "random", "--video", "film.gif"], [".mp4"]),
+        (["run", TASK, "--planner", "random", "--video", "nowhere/film.mp4"], ["nowhere"]),
+        (["demo", "--episodes", "0"], ["--episodes"]),
+        (["demo", "--tasks", "lqr-lqr-2-1"], ["no trained agent ships"]),
+        (["doctor", "--fast"], ["--fast"]),
+        (["tasks", "walker"], ["walker"]),
+    ],
+)
+def test_arguments(preplay, monkeypatch, tmp_path, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert_one_sentence(preplay(*arguments), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_real_process_says_the_same():
+    done = subprocess.run(
+        [sys.executable, "-m", "preplay", "run", "walker-wlak"], check=False, capture_output=True, text=True
+    )
+    assert_one_sentence((done.returncode, done.stdout, done.stderr), "walker-walk")
+
+
+@pytest.mark.parametrize(
+    "options", [["--samples", "0"], ["--iterations", "0"], ["--horizon", "0"], ["--device", "tpu"]]
+)
+def test_planning_options(preplay, checkpoint, options):
+    assert_one_sentence(preplay("run", TASK, "--checkpoint", checkpoint, *options), options[0][2:])
+
+
+def test_a_checkpoint_made_for_another_task(preplay, checkpoint):
+    result = preplay("run", "walker-walk", "--checkpoint", checkpoint)
+    assert_one_sentence(result, str(checkpoint), f"'{TASK}'", "'walker-walk'")
+
+
+def test_a_checkpoint_whose_sizes_are_not_the_tasks(preplay, tmp_path):
+    folder = save_agent(tmp_path / "agent", observation_dim=6)
+    assert_one_sentence(preplay("run", TASK, "--checkpoint", folder), "(6,)", "(10,)")
+
+
+def damage_weights(folder, keep):
+    (weights,) = folder.glob("weights-*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:keep])
+
+
+def edit(folder, **changes):
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: shutil.rmtree(folder),
+        lambda folder: (folder / "config.json").unlink(),
+        lambda folder: (folder / "config.json").write_text("{"),
+        lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"),
+        lambda folder: (folder / "config.json").write_text("[]"),
+        lambda folder: edit(folder, schema=99),
+        lambda folder: edit(folder, config={"model": {"latent_dimension": 3}}),
+        lambda folder: edit(folder, action_repeat="two"),
+        lambda folder: damage_weights(folder, 100),
+        lambda folder: damage_weights(folder, 0),
+        lambda folder: next(folder.glob("weights-*")).unlink(),
+    ],
+)
+def test_a_damaged_checkpoint(preplay, checkpoint, damage):
+    damage(checkpoint)
+    assert_one_sentence(preplay("run", TASK, "--checkpoint", checkpoint, *QUICK), str(checkpoint))
+
+
+class Strange(gymnasium.Env):
+    """An environment whose observations are not what its space says, or not numbers."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (5,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, observation):
+        self.observation = np.array(observation, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation, {}
+
+    def step(self, action):
+        return self.observation, 0.0, False, False, {}
+
+
+gymnasium.register("NaNStart-v0", Strange, max_episode_steps=5, kwargs={"observation": [0, 0, np.nan, 0, 0]})
+gymnasium.register("WrongShape-v0", Strange, max_episode_steps=5, kwargs={"observation": [[0] * 5] * 2})
+gymnasium.register("TooShort-v0", Strange, max_episode_steps=5, kwargs={"observation": [0, 0, 0]})
+
+
+@pytest.mark.parametrize(
+    ("task", "words"), [("NaNStart-v0", ["NaN"]), ("WrongShape-v0", ["shape (10,)"]), ("TooShort-v0", ["shape (3,)"])]
+)
+def test_observations_that_make_no_sense(preplay, tmp_path, task, words):
+    folder = save_agent(tmp_path / "agent", task, 5, 1)
+    assert_one_sentence(preplay("run", task, "--checkpoint", folder, *QUICK), *words)
+    result = preplay(
+        "train", task, "--preset", "tiny", "--steps", "20", "--random-steps", "0", "--out", tmp_path / "run"
+    )
+    assert_one_sentence(result, *words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def no_backend(monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    envs.choose_backend.cache_clear()
+    monkeypatch.setattr(rendering, "_works", lambda backend: False)
+    yield
+    envs.choose_backend.cache_clear()
+
+
+def test_no_rendering_backend(preplay, no_backend, checkpoint, tmp_path, monkeypatch):
+    video = tmp_path / "film.mp4"
+    result = preplay("run", TASK, "--checkpoint", checkpoint, "--video", video)
+    assert_one_sentence(result, "OpenGL", "install")
+    assert not video.exists()
+    monkeypatch.chdir(tmp_path)
+    assert_one_sentence(preplay("demo"), "OpenGL", "install")
+    assert not (tmp_path / "runs").exists()
+
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def test_no_disk_space_is_seen_before_the_work_begins(preplay, monkeypatch, tmp_path, checkpoint):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 1000))
+    assert_one_sentence(preplay(*TRAIN, "--out", tmp_path / "run"), "free", "run")
+    video = tmp_path / "film.mp4"
+    assert_one_sentence(preplay("run", TASK, "--checkpoint", checkpoint, "--video", video), "free", "film.mp4")
+    assert not (tmp_path / "run").exists()
+    assert not video.exists()
+
+
+def full_disk(*arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_fills_up_leaves_no_half_checkpoint(preplay, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "fsync", full_disk)
+    out = tmp_path / "run"
+    quick = ["--steps", "40", "--random-steps", "40", "--evaluate-every", "0", "--final-episodes", "1"]
+    assert_one_sentence(preplay(*TRAIN, *quick, "--json", "--out", out), "disk is full")
+    assert not out.exists()
+
+
+def test_a_disk_that_fills_up_leaves_the_older_checkpoint_whole(monkeypatch, checkpoint):
+    from agent import Agent
+
+    agent = Agent.load(checkpoint)
+    before = {file.name: file.read_bytes() for file in checkpoint.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            agent.save(checkpoint)
+    assert {file.name: file.read_bytes() for file in checkpoint.iterdir()} == before
+
+
+def test_a_folder_that_is_not_empty_is_not_written_over(preplay, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious").write_text("data")
+    assert_one_sentence(preplay(*TRAIN, "--out", tmp_path / "run"), "already holds", "--out")
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["precious"]
+    (tmp_path / "file").write_text("data")
+    assert_one_sentence(preplay(*TRAIN, "--out", tmp_path / "file"), "file")
+    assert_one_sentence(preplay(*TRAIN, "--out", tmp_path / "file" / "run"), "file")
+    assert_one_sentence(preplay("demo", "--out", tmp_path / "file"), "file")
+    assert (tmp_path / "file").read_text() == "data"

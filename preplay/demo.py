@@ -59,8 +59,13 @@ class Demo:
             raise UsageError("--tasks and --planners must name at least one each")
         for planner in self.planners:
             check_planner(planner)
-        envs.choose_backend()
-        jobs = self._jobs()
+        without_films = ""
+        try:
+            envs.choose_backend()
+        except envs.RenderError as error:
+            # The figures are the main thing, and need no pictures.
+            without_films = f"no videos: {error}"
+        jobs = self._jobs(filmed=not without_films)
         try:
             (self.out / "videos").mkdir(parents=True, exist_ok=True)
         except FileExistsError:
@@ -75,6 +80,7 @@ class Demo:
             "seconds": round(time.perf_counter() - began, 1),
             "workers": min(self.workers or available_cores(), len(jobs)),
             "provenance": provenance(),
+            "without_films": without_films,
             "checkpoints": {job.cast.task: str(job.cast.checkpoint) for job in jobs},
         }
         # matplotlib takes a while to import, and nobody needs it before there is something to draw.
@@ -90,16 +96,17 @@ class Demo:
         console = Console()
         console.print(table(tasks))
         console.print(f"report:  {self.out / 'report.html'}\npicture: {self.out / 'returns.png'}", soft_wrap=True)
-        console.print(f"videos:  {self.out / 'videos'}{os.sep}", soft_wrap=True)
+        console.print(without_films or f"videos:  {self.out / 'videos'}{os.sep}", soft_wrap=True)
 
-    def _jobs(self) -> list[Job]:
+    def _jobs(self, filmed: bool) -> list[Job]:
         """All episodes, the longest first, so that no worker is left alone with one at the end."""
         jobs = []
         for i in range(self.episodes):
             for planner in self.planners:
                 for task in self.tasks:
                     who = cast(task, planner)
-                    video = self.out / "videos" / f"{file_name(who.task)}-{planner}.mp4" if i == 0 else None
+                    film = filmed and i == 0
+                    video = self.out / "videos" / f"{file_name(who.task)}-{planner}.mp4" if film else None
                     jobs.append(Job(who, self.seed + i, video, STILLS if planner == self.planners[0] else ()))
         slow = [job for job in jobs if job.cast.planner not in (POLICY, RANDOM)]
         return slow + [job for job in jobs if job.cast.planner in (POLICY, RANDOM)]

@@ -67,6 +67,7 @@ def page(folder: Path, report: dict[str, Any], labels: dict[str, str]) -> str:
 <p>Each task is played from the same {report["episodes"]} starting states (seeds {report["seed"]} to {last}) by the same
 trained agent: with a planner that searches in its latent world model, with its policy prior alone, and, as the floor,
 with random actions. All episodes are counted.</p>
+<p>{escape(report["without_films"])}</p>
 <div class="card"><img alt="Returns of every task and planner" src="{picture}"></div>
 {sections}
 <h2>Where this comes from</h2>

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+import envs
 from agent import Agent, AgentInfo, preset
+from envs import rendering
 from preplay.cli import main
 
 TASK = "Reacher-v5"  # its episodes are the shortest, 50 steps
@@ -41,3 +43,13 @@ def save_agent(folder, task=TASK, observation_dim=10, action_dim=2, **info):
 @pytest.fixture
 def checkpoint(tmp_path):
     return save_agent(tmp_path / "agent")
+
+
+@pytest.fixture
+def no_backend(monkeypatch):
+    """A machine on which nothing can be rendered."""
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    envs.choose_backend.cache_clear()
+    monkeypatch.setattr(rendering, "_works", lambda backend: False)
+    yield
+    envs.choose_backend.cache_clear()

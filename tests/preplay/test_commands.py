@@ -8,7 +8,6 @@ import pytest
 
 import envs
 import preplay as package
-from envs import rendering
 from preplay import doctor
 from preplay.cli import COMMANDS
 from preplay.shipped import shipped
@@ -67,15 +66,12 @@ def test_doctor_says_what_to_do_about_a_version_that_cannot_work(preplay, monkey
     assert "broken: versions" in out
 
 
-def test_doctor_lives_through_what_is_broken(preplay, monkeypatch):
+def test_doctor_lives_through_what_is_broken(preplay, monkeypatch, no_backend):
     def broken(*arguments, **options):
         print("noise of a broken package")
         raise ImportError("cannot import name 'x'\nmore lines")
 
     monkeypatch.setattr(envs, "make", broken)
-    monkeypatch.delenv("MUJOCO_GL", raising=False)
-    envs.choose_backend.cache_clear()
-    monkeypatch.setattr(rendering, "_works", lambda backend: False)
     monkeypatch.setattr(doctor, "speed", lambda: doctor.Check("speed", doctor.OK, ""))
     code, out, _ = preplay("doctor", "--json")
     checks = {check["name"]: check for check in json.loads(out)["checks"]}
@@ -84,7 +80,6 @@ def test_doctor_lives_through_what_is_broken(preplay, monkeypatch):
     assert checks["suite"]["found"] == "ImportError: cannot import name 'x'"
     assert checks["rendering"]["status"] == "note"
     assert checks["rendering"]["advice"].startswith("install one")
-    envs.choose_backend.cache_clear()
 
 
 def test_the_public_names_are_handed_on():

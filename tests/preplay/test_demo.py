@@ -61,6 +61,18 @@ def test_demo(preplay, agents, tmp_path):
     }
 
 
+def test_without_a_renderer_there_are_figures_still(preplay, agents, tmp_path, no_backend):
+    out = tmp_path / "demo"
+    options = ["--tasks", TASK, "--planners", "random", "--episodes", 1, "--workers", 1, "--out", out]
+    code, said, err = preplay("demo", *options)
+    assert (code, err) == (0, "")
+    assert "no videos: no OpenGL backend" in said
+    assert not list((out / "videos").iterdir())
+    page = (out / "report.html").read_text()
+    assert "no videos: no OpenGL backend" in page
+    assert "<video" not in page
+
+
 def test_gains_are_paired_by_episode():
     control = Episodes([1, 2, 3], [10.0, 500.0, 90.0], [1] * 3, [False] * 3, [False] * 3, [1.0])
     planned = Episodes([1, 2, 3], [14.0, 505.0, 93.0], [1] * 3, [False] * 3, [False] * 3, [1.0])
@@ -81,6 +93,7 @@ def test_a_task_whose_name_is_markup_cannot_break_the_page(tmp_path):
     report = {
         "tasks": {"<script>:Id": summary({"mppi": episodes})},
         "seed": 1, "episodes": 1, "workers": 1, "seconds": 1.0, "checkpoints": {}, "provenance": {},
+        "without_films": "",
     }  # fmt: skip
     assert "<script>" not in page(tmp_path, report, {})
 

@@ -1,0 +1,152 @@
+"""How fast a plan and an update are on this machine, and how near to what its matrix products allow.
+
+python benchmarks/speed.py
+
+Everything is timed in one run, on one thread, in rounds that take turns, so that a slow minute of the machine falls on
+all rows alike. Floating-point operations are counted by torch's FlopCounterMode (matrix products only, a multiplication
+and an addition as two) and set against the best rate of a plain matrix product of this run at the same precision.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from agent import PRESETS, Agent, Experience, Learner, TrainConfig
+from agent.checkpoint import write_atomically
+from preplay.errors import one_sentence
+from preplay.provenance import provenance
+from preplay.timing import ACTION_DIM, OBSERVATION_DIM, untrained_agent
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Time a plan and an update for each preset, on one thread, beside this machine's matrix-product rate."""
+
+    presets: tuple[str, ...] = ("tiny", "small", "base")
+    """Which."""
+    precisions: tuple[Literal["highest", "high", "medium"], ...] = ("highest", "medium")
+    """Matrix-product precisions, as --matmul-precision of preplay train takes them."""
+    rounds: int = 5
+    """How many times each is measured."""
+    seconds: float = 1.0
+    """How long each measurement lasts, at least."""
+    out: Path = field(default_factory=lambda: Path("benchmarks/results/speed.json"))
+    """Where the figures are written."""
+
+
+def main(options: Speed) -> None:
+    """Measures, prints a table and writes it down."""
+    torch.set_num_threads(1)
+    subjects = {
+        (name, precision): subject(replace(PRESETS[name], device="cpu", threads=1, matmul_precision=precision))
+        for precision in options.precisions
+        for name in options.presets
+    }
+    rates: dict[str, list[float]] = {precision: [] for precision in options.precisions}
+    times: dict[tuple[str, str], dict[str, list[float]]] = {key: {"plan": [], "update": []} for key in subjects}
+    for _ in range(options.rounds):
+        for precision in options.precisions:
+            torch.set_float32_matmul_precision(precision)
+            rates[precision].append(matmul_rate())
+            for name in options.presets:
+                for what, run in subjects[name, precision].items():
+                    times[name, precision][what] += measure(run, options.seconds)
+    rows: list[dict[str, Any]] = []
+    for (name, precision), runs in subjects.items():
+        torch.set_float32_matmul_precision(precision)
+        for what, run in runs.items():
+            seconds = times[name, precision][what]
+            flops, middle = count_flops(run), median(seconds)
+            rows.append(
+                {
+                    "preset": name,
+                    "what": what,
+                    "precision": precision,
+                    "milliseconds": {"p50": 1000 * middle, "p95": 1000 * float(np.percentile(seconds, 95))},
+                    "timed": len(seconds),
+                    "megaflop": flops / 1e6,
+                    "share_of_matmul_rate": flops / middle / max(rates[precision]),
+                }
+            )
+    result = {"gigaflop_per_second": {p: max(r) / 1e9 for p, r in rates.items()}, "rows": rows} | provenance()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(options.out, (json.dumps(result, indent=2) + "\n").encode())
+    show(result)
+
+
+def subject(config: TrainConfig) -> dict[str, Callable[[], object]]:
+    """A plan and an update of a configuration, ready to be called."""
+    planner, learning = untrained_agent(config), untrained_agent(config)
+    observation = np.zeros(OBSERVATION_DIM, np.float32)
+
+    def plan() -> object:
+        with torch.inference_mode():
+            return planner.act(observation)
+
+    return {"plan": plan, "update": updater(learning, config)}
+
+
+def updater(agent: Agent, config: TrainConfig) -> Callable[[], object]:
+    """A gradient step on a batch drawn from a buffer, as the trainer takes it."""
+    rng = np.random.default_rng(0)
+    experience = Experience(5000, OBSERVATION_DIM, ACTION_DIM)
+    for t in range(5000):
+        observation, following = rng.normal(size=(2, OBSERVATION_DIM)).astype(np.float32)
+        action = rng.uniform(-1, 1, ACTION_DIM).astype(np.float32)
+        experience.add(observation, action, float(rng.uniform()), following, False, t % 500 == 499)
+    learner = Learner(agent.model, config.learner, torch.Generator().manual_seed(0))
+    return lambda: learner.update(experience.sample(config.learner.batch_size, config.learner.horizon, rng))
+
+
+def matmul_rate(size: int = 1024) -> float:
+    """Floating-point operations a second of a square float32 matrix product at the present precision."""
+    a, b = torch.randn(2, size, size)
+    return 2 * size**3 / min(measure(lambda: a @ b, 0.3))
+
+
+def measure(run: Callable[[], object], seconds: float, fewest: int = 3) -> list[float]:
+    """Seconds that each of some calls takes, after one to warm up."""
+    run()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < fewest or time.perf_counter() < end:
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def count_flops(run: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products of a call."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the figures."""
+    console = Console()
+    rates = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in result["gigaflop_per_second"].items())
+    console.print(f"{result['machine']}, one thread\nmatrix product of 1024 x 1024: {rates}")
+    table = Table("preset", "what", "precision", "ms p50", "ms p95", "MFLOP", "share of rate", box=None, pad_edge=False)
+    for row in result["rows"]:
+        ms = row["milliseconds"]
+        figures = f"{ms['p50']:.1f}", f"{ms['p95']:.1f}", f"{row['megaflop']:.0f}", f"{row['share_of_matmul_rate']:.0%}"
+        table.add_row(row["preset"], row["what"], row["precision"], *figures)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        main(tyro.cli(Speed))

@@ -1,0 +1,51 @@
+"""What the README shows works: its Python runs, its commands parse, its links lead somewhere."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from preplay.cli import COMMANDS, parse
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.S | re.M)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_its_python_runs(code, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+
+
+COMMAND_LINES = [line for block in blocks("bash") for line in block.splitlines() if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_its_commands_exist(line):
+    words = shlex.split(line, comments=True)
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M)
+        return
+    program = Path(words[0]).name
+    if program in ("python", "python3"):
+        assert (ROOT / words[1]).exists()
+        return
+    assert program == "preplay"
+    module, _, attribute = COMMANDS[words[1]][0].partition(":")
+    assert parse(getattr(importlib.import_module(module), attribute), words[1], words[2:])
+
+
+def test_there_is_something_to_test():
+    assert len(blocks("python")) >= 2
+    assert len(COMMAND_LINES) >= 8
+
+
+@pytest.mark.parametrize("target", [link for link in re.findall(r"\]\(([^)#]+)\)", TEXT) if "://" not in link])
+def test_its_links_lead_somewhere(target):
+    assert (ROOT / target).exists()

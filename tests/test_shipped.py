@@ -1,0 +1,50 @@
+"""The agents that ship are whole, light, and what their cards say they are."""
+
+import json
+import re
+
+import pytest
+
+import envs
+from agent import Agent, describe
+from preplay.card import card, read_metrics
+from preplay.shipped import shipped
+
+AGENTS = shipped()
+# Mean return over ten episodes that each must have been evaluated with.
+BARS = {"cartpole-swingup": 800, "walker-walk": 900, "reacher-easy": 850, "cheetah-run": 450, "Hopper-v5": 1000}
+
+
+def test_the_promised_agents_ship():
+    assert set(AGENTS) == set(BARS)
+
+
+@pytest.mark.parametrize("task", AGENTS)
+def test_an_agent_is_whole_and_light(task):
+    folder = AGENTS[task]
+    files = {file.name for file in folder.iterdir()}
+    description = describe(folder)
+    assert files == {"config.json", "metrics.jsonl", "CARD.md", description["weights"]["file"]}
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 2_000_000
+    agent = Agent.load(folder, "cpu")
+    env = envs.make(task, action_repeat=agent.info.action_repeat, seed=0)
+    observation, _ = env.reset()
+    assert agent.act(observation) in env.action_space
+    env.close()
+
+
+@pytest.mark.parametrize("task", AGENTS)
+def test_its_card_tells_what_was_recorded(task):
+    description, records = describe(AGENTS[task]), read_metrics(AGENTS[task])
+    assert (AGENTS[task] / "CARD.md").read_text() == card(description, records)
+    final = {record["planner"]: record for record in records if record["kind"] == "final"}
+    assert set(final) == {"mppi", "policy"}
+    assert final["mppi"]["seeds"] == final["policy"]["seeds"] == list(range(10_000, 10_010))
+    assert final["mppi"]["mean_return"] >= BARS[task]
+    assert description["training"]["steps"] == 100_000
+    assert re.fullmatch(r"[0-9a-f]{12}\+?", description["training"]["commit"])
+
+
+def test_one_set_of_hyper_parameters_trained_them_all():
+    configs = [describe(folder)["config"] for folder in AGENTS.values()]
+    assert len({json.dumps(config, sort_keys=True) for config in configs}) == 1

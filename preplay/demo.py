@@ -108,6 +108,7 @@ class Demo:
                     film = filmed and i == 0
                     video = self.out / "videos" / f"{file_name(who.task)}-{planner}.mp4" if film else None
                     jobs.append(Job(who, self.seed + i, video, STILLS if planner == self.planners[0] else ()))
+        jobs = list(dict.fromkeys(jobs))  # a task or a planner named twice is played once
         slow = [job for job in jobs if job.cast.planner not in (POLICY, RANDOM)]
         return slow + [job for job in jobs if job.cast.planner in (POLICY, RANDOM)]
 

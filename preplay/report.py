@@ -52,7 +52,7 @@ def page(folder: Path, report: dict[str, Any], labels: dict[str, str]) -> str:
     tasks, origin = report["tasks"], report["provenance"]
     picture = _data(folder / "returns.png", "image/png")
     last = report["seed"] + report["episodes"] - 1
-    sections = "".join(_task(folder, task, rows, labels) for task, rows in tasks.items())
+    sections = "".join(_task(folder, task, rows, labels, bool(report["without_films"])) for task, rows in tasks.items())
     manifest = {key: report[key] for key in ("seed", "episodes", "workers", "seconds", "checkpoints")} | origin
     return f"""<!doctype html>
 <html lang="en">
@@ -80,8 +80,9 @@ not of training again with another seed. Milliseconds were taken while {report["
 """
 
 
-def _task(folder: Path, task: str, rows: dict[str, Any], labels: dict[str, str]) -> str:
-    films = "".join(_film(folder, task, name, row, labels) for name, row in rows.items())
+def _task(folder: Path, task: str, rows: dict[str, Any], labels: dict[str, str], unseen: bool) -> str:
+    # Where nothing was filmed, what lies in the folder is of another run.
+    films = "" if unseen else "".join(_film(folder, task, name, row, labels) for name, row in rows.items())
     lines = "".join(_row(name, row, labels) for name, row in rows.items())
     return f"""
 <h2>{escape(task)}</h2>

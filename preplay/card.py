@@ -43,7 +43,8 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
         f"- Commit: `{training.get('commit')}`, {training.get('date')}",
         f"- Environment steps: {training.get('steps'):,}, action repeat {description['action_repeat']} included "
         f"({training.get('steps') // description['action_repeat']:,} decisions); seed {config['seed']}",
-        f"- Time: {hours:.2f} hours, evaluations included, on one thread of {training.get('machine')}",
+        f"- Time: {hours:.2f} hours, evaluations included, on one thread of {training.get('machine')}, "
+        f"matrix products at torch's {config['matmul_precision']!r} precision",
         f"- Weights: {description['precision']}, as they were evaluated below",
         "",
         "## Return",

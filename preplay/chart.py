@@ -23,8 +23,8 @@ def draw(tasks: dict[str, Any], stills: dict[str, list[Any]], labels: dict[str, 
         labels: what a planner is called.
     """
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 9.5}):
-        figure = Figure(figsize=(11, 0.5 + 2.15 * len(tasks)), layout="constrained")
-        grid = figure.add_gridspec(len(tasks), 2, width_ratios=(1.12, 1), wspace=0.05, hspace=0.12)
+        figure = Figure(figsize=(11, 0.4 + 2.0 * len(tasks)), layout="constrained")
+        grid = figure.add_gridspec(len(tasks), 2, width_ratios=(1.3, 1), wspace=0.05, hspace=0.12)
         for i, (task, rows) in enumerate(tasks.items()):
             _film_strip(figure, grid[i, 0], stills.get(task, []), task, labels.get(next(iter(rows)), ""))
             _returns(figure.add_subplot(grid[i, 1]), rows, labels, last=i == len(tasks) - 1)
@@ -81,4 +81,4 @@ def _returns(axes: Axes, rows: dict[str, Any], labels: dict[str, str], last: boo
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
     if last:
-        axes.set_xlabel("return of an episode: dots; mean and its 95 % interval: large dots and bars", fontsize=8.5)
+        axes.set_xlabel("return: each episode, and the mean with its 95 % interval", fontsize=8.5)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -23,7 +24,7 @@ from preplay.provenance import provenance
 from preplay.text import file_name, interval_text
 
 # What a planner is called in tables and pictures.
-LABELS = {"mppi": "MPPI", "cem": "CEM", POLICY: "policy prior, no planner", RANDOM: "random actions"}
+LABELS = {"mppi": "MPPI", "cem": "CEM", POLICY: "policy prior", RANDOM: "random actions"}
 # Where in an episode the pictures are taken: most happens at its beginning.
 STILLS = (0.0, 0.02, 0.06, 0.3)
 
@@ -93,7 +94,7 @@ class Demo:
         if self.json:
             print(json.dumps(report | {"report": str(self.out / "report.html")}))
             return
-        console = Console()
+        console = Console(highlight=False)
         console.print(table(tasks))
         console.print(f"report:  {self.out / 'report.html'}\npicture: {self.out / 'returns.png'}", soft_wrap=True)
         console.print(without_films or f"videos:  {self.out / 'videos'}{os.sep}", soft_wrap=True)
@@ -158,10 +159,10 @@ def summary(by_planner: dict[str, Episodes]) -> dict[str, Any]:
 
 def table(tasks: dict[str, Any]) -> Table:
     """The results of `summary`, for a terminal."""
-    shown = Table(title="Return of an episode", title_justify="left")
-    for name, side in {"task": "left", "actions by": "left", "mean": "right", "95 % interval": "right"}.items():
-        shown.add_column(name, justify=side)  # type: ignore[arg-type]
-    shown.add_column("ms a decision", justify="right")
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, side in {"task": "left", "actions by": "left", "mean return": "right", "95 % interval": "right"}.items():
+        shown.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    shown.add_column("ms a decision", justify="right", no_wrap=True)
     shown.add_column("episodes", justify="right")
     for task, rows in tasks.items():
         for i, (name, row) in enumerate(rows.items()):

@@ -33,7 +33,7 @@ class Video:
         check_video_path(path)
         self._path, self._aside = path, path.with_name(f".{path.stem}.{os.getpid()}.tmp.mp4")
         self._writer = imageio.get_writer(
-            self._aside, fps=frames_per_second, codec="libx264", quality=7, macro_block_size=8, ffmpeg_log_level="error"
+            self._aside, fps=frames_per_second, codec="libx264", quality=5, macro_block_size=8, ffmpeg_log_level="error"
         )
 
     def add(self, frame: Any) -> None:

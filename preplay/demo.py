@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import envs
-from agent import Episodes, bootstrap_interval
+from agent import Episodes, bootstrap_interval, describe
 from agent.checkpoint import write_atomically
 from preplay.actors import POLICY, RANDOM, cast, check_planner
 from preplay.errors import UsageError
@@ -82,7 +82,7 @@ class Demo:
             "workers": min(self.workers or available_cores(), len(jobs)),
             "provenance": provenance(),
             "without_films": without_films,
-            "checkpoints": {job.cast.task: str(job.cast.checkpoint) for job in jobs},
+            "weights": {job.cast.task: describe(job.cast.checkpoint)["weights"] for job in jobs if job.cast.checkpoint},
         }
         # matplotlib takes a while to import, and nobody needs it before there is something to draw.
         from preplay.chart import draw
@@ -160,7 +160,7 @@ def summary(by_planner: dict[str, Episodes]) -> dict[str, Any]:
 def table(tasks: dict[str, Any]) -> Table:
     """The results of `summary`, for a terminal."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, side in {"task": "left", "actions by": "left", "mean return": "right", "95 % interval": "right"}.items():
+    for name, side in {"task": "left", "actions by": "left", "return": "right", "95 % interval": "right"}.items():
         shown.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
     shown.add_column("ms a decision", justify="right", no_wrap=True)
     shown.add_column("episodes", justify="right")

@@ -53,7 +53,7 @@ def page(folder: Path, report: dict[str, Any], labels: dict[str, str]) -> str:
     picture = _data(folder / "returns.png", "image/png")
     last = report["seed"] + report["episodes"] - 1
     sections = "".join(_task(folder, task, rows, labels, bool(report["without_films"])) for task, rows in tasks.items())
-    manifest = {key: report[key] for key in ("seed", "episodes", "workers", "seconds", "checkpoints")} | origin
+    manifest = {key: report[key] for key in ("seed", "episodes", "workers", "seconds", "weights")} | origin
     return f"""<!doctype html>
 <html lang="en">
 <head>

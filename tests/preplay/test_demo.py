@@ -92,7 +92,7 @@ def test_a_task_whose_name_is_markup_cannot_break_the_page(tmp_path):
     episodes = Episodes([1], [1.0], [1], [False], [False], [1.0])
     report = {
         "tasks": {"<script>:Id": summary({"mppi": episodes})},
-        "seed": 1, "episodes": 1, "workers": 1, "seconds": 1.0, "checkpoints": {}, "provenance": {},
+        "seed": 1, "episodes": 1, "workers": 1, "seconds": 1.0, "weights": {}, "provenance": {},
         "without_films": "",
     }  # fmt: skip
     assert "<script>" not in page(tmp_path, report, {})

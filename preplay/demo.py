@@ -159,11 +159,12 @@ def summary(by_planner: dict[str, Episodes]) -> dict[str, Any]:
 
 def table(tasks: dict[str, Any]) -> Table:
     """The results of `summary`, for a terminal."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    # Narrow enough for a terminal of 80 columns.
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for name, side in {"task": "left", "actions by": "left", "return": "right", "95 % interval": "right"}.items():
         shown.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
     shown.add_column("ms a decision", justify="right", no_wrap=True)
-    shown.add_column("episodes", justify="right")
+    shown.add_column("episodes", justify="right", no_wrap=True)
     for task, rows in tasks.items():
         for i, (name, row) in enumerate(rows.items()):
             shown.add_row(

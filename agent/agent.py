@@ -27,6 +27,7 @@ class AgentInfo:
         action_repeat: environment steps that one decision lasts.
         decisions: decisions of a full episode; None where there is no limit.
         can_terminate: whether episodes can end by termination.
+        angles: elements of the observation that wind up, the angles of joints without limits.
         training: how it was trained: steps, seed, commit, versions.
     """
 
@@ -34,6 +35,7 @@ class AgentInfo:
     action_repeat: int = 1
     decisions: int | None = None
     can_terminate: bool = True
+    angles: tuple[int, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
 
 
@@ -70,6 +72,7 @@ class Agent:
                 discount=learner.resolve_discount(info.decisions),
                 can_terminate=info.can_terminate,
                 log_std=(learner.log_std_min, learner.log_std_max),
+                angles=info.angles,
             ).to(self.device)
         # Stable-Baselines3's tools look for these two.
         self.observation_space = spaces.Box(-np.inf, np.inf, (observation_dim,), np.float32)

@@ -48,6 +48,7 @@ def save(agent: Agent, folder: str | Path, half: bool = False) -> None:
         "action_repeat": agent.info.action_repeat,
         "decisions": agent.info.decisions,
         "can_terminate": agent.info.can_terminate,
+        "angles": list(agent.info.angles),
         "precision": "float16" if half else "float32",
         "weights": {"file": weights, "sha256": digest},
         "config": to_dict(agent.config),
@@ -71,6 +72,7 @@ def load(folder: str | Path, device: str = "auto") -> Agent:
             action_repeat=_typed(description, "action_repeat", int),
             decisions=_typed(description, "decisions", int, type(None)),
             can_terminate=_typed(description, "can_terminate", bool),
+            angles=_angles(description),
             training=_typed(description, "training", dict),
         )
         observation_dim = _typed(description, "observation_dim", int)
@@ -150,6 +152,13 @@ def _typed(values: dict[str, Any], key: str, *kinds: type) -> Any:
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ConfigError(f"{key} is {value!r}; expected {kinds[0].__name__}")
     return value
+
+
+def _angles(description: dict[str, Any]) -> tuple[int, ...]:
+    angles = description.get("angles", [])  # agents from before there were any have none
+    if not isinstance(angles, list) or not all(type(i) is int for i in angles):
+        raise ConfigError(f"angles is {angles!r}; expected a list of whole numbers")
+    return tuple(angles)
 
 
 def _weights_path(folder: Path, description: dict[str, Any]) -> Path:

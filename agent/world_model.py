@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from agent.config import ModelConfig
+from agent.errors import ConfigError
 from agent.networks import EnsembleMLP, ObservationNorm, SimplicialNorm, mlp
 from agent.two_hot import TwoHot
 from planners import Score
@@ -40,6 +41,10 @@ class WorldModel(nn.Module):
         discount: per decision, in (0, 1).
         can_terminate: whether episodes can end by termination; without it the continuation is 1 and costs nothing.
         log_std: range of the policy's log standard deviation.
+        angles: elements of the observation that wind up by a full turn of a joint; see `observe`.
+
+    Raises:
+        ConfigError: for an angle that is no element of the observation.
     """
 
     def __init__(
@@ -50,14 +55,19 @@ class WorldModel(nn.Module):
         discount: float,
         can_terminate: bool = True,
         log_std: tuple[float, float] = (-10.0, 2.0),
+        angles: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
+        if sorted(set(angles) & set(range(observation_dim))) != list(angles):
+            raise ConfigError(f"angles are {list(angles)}; expected ascending indices below {observation_dim}")
         self.config, self.discount, self.log_std = config, discount, log_std
         self.observation_dim, self.action_dim = observation_dim, action_dim
         latent, hidden = config.latent_dim, config.hidden_dim
         simplex = SimplicialNorm(config.simplex_dim)
         self.norm = ObservationNorm(observation_dim, config.observation_clip)
-        self.encoder = mlp(observation_dim, [config.encoder_dim], latent, simplex)
+        self.encoder = mlp(observation_dim + len(angles), [config.encoder_dim], latent, simplex)
+        self.angles = list(angles)
+        self._others = [i for i in range(observation_dim) if i not in angles]
         self.dynamics = mlp(latent + action_dim, [hidden, hidden], latent, simplex)
         self.reward = mlp(latent + action_dim, [hidden, hidden], config.bins)
         self.continuation = mlp(latent, [hidden], 1) if can_terminate else None
@@ -70,7 +80,19 @@ class WorldModel(nn.Module):
 
     def encode(self, observation: Float[Tensor, "*S O"]) -> Float[Tensor, "*S L"]:
         """Observations (..., O) to latents (..., L)."""
-        return self.encoder(self.norm(observation))
+        return self.encoder(self.observe(observation))
+
+    def observe(self, observation: Float[Tensor, "*S O"]) -> Float[Tensor, "*S I"]:
+        """What the encoder sees: normalised observations, with a sine and a cosine in place of angles that wind up.
+
+        The running spread of such an angle grows with every turn, until normalising it leaves nothing of where in its
+        turn the joint is; and what was learned about one turn would say nothing about the next.
+        """
+        normalised = self.norm(observation)
+        if not self.angles:
+            return normalised
+        angles = observation[..., self.angles]
+        return torch.cat([normalised[..., self._others], angles.sin(), angles.cos()], dim=-1)
 
     def next_latent(self, latent: Float[Tensor, "*S L"], action: Float[Tensor, "*S A"]) -> Float[Tensor, "*S L"]:
         """The latent expected one decision later."""

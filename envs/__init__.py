@@ -8,6 +8,7 @@ from envs.quiet import import_mujoco
 
 import_mujoco()  # before any module that needs it
 
+from envs.angles import winding_angles
 from envs.errors import RenderError, TaskError
 from envs.make import make
 from envs.physics import decision_seconds
@@ -24,4 +25,5 @@ __all__ = [
     "make",
     "render_speed",
     "tasks",
+    "winding_angles",
 ]

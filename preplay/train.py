@@ -60,7 +60,14 @@ class Train:
         env = envs.make(self.task, action_repeat=self.action_repeat)
         evaluation_env = envs.make(self.task, action_repeat=self.action_repeat)
         task = env.get_wrapper_attr("task")
-        info = AgentInfo(task.name, task.action_repeat, task.decisions, task.can_terminate, provenance())
+        info = AgentInfo(
+            task.name,
+            task.action_repeat,
+            task.decisions,
+            task.can_terminate,
+            envs.winding_angles(evaluation_env),
+            provenance(),
+        )
         made = not folder.exists()
         with TrainingDisplay(task.name, quiet=self.json) as display:
             try:

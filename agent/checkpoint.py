@@ -20,6 +20,7 @@ import torch
 from agent.agent import Agent, AgentInfo
 from agent.config import TrainConfig, from_dict, to_dict
 from agent.errors import CheckpointError, ConfigError
+from planners import PlannerError
 
 SCHEMA = 1
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{12}\.safetensors")
@@ -77,13 +78,14 @@ def load(folder: str | Path, device: str = "auto") -> Agent:
         )
         observation_dim = _typed(description, "observation_dim", int)
         action_dim = _typed(description, "action_dim", int)
-    except ConfigError as error:
+        if min(observation_dim, action_dim) < 1 or _parameters(config, observation_dim, action_dim) > _MOST_PARAMETERS:
+            raise ConfigError("its model has an impossible size")
+        agent = Agent(config, observation_dim, action_dim, info, device)
+        digest = _typed(description["weights"], "sha256", str)
+    except (ConfigError, PlannerError) as error:
         raise CheckpointError(f"{folder / 'config.json'} does not fit this version of preplay: {error}") from None
-    if min(observation_dim, action_dim) < 1 or _parameters(config, observation_dim, action_dim) > _MOST_PARAMETERS:
-        raise CheckpointError(f"{folder / 'config.json'} describes a model of an impossible size")
     weights = _weights_path(folder, description)
-    tensors = _read(weights, _typed(description["weights"], "sha256", str))
-    agent = Agent(config, observation_dim, action_dim, info, device)
+    tensors = _read(weights, digest)
     expected = agent.model.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors or name not in expected or tensors[name].shape != expected[name].shape:

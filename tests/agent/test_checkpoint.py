@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent import Agent, CheckpointError, describe
+from agent import Agent, AgentInfo, CheckpointError, describe, preset
 from agent.config import to_dict
 from tests.agent.toy import tiny_agent
 
@@ -47,6 +47,16 @@ def test_what_is_loaded_acts_like_what_was_saved(tmp_path):
         a.seed(3)
         a.reset()
     assert np.array_equal(agent.act(np.ones(5)), loaded.act(np.ones(5)))
+
+
+def test_angles_are_kept_and_older_agents_have_none(tmp_path):
+    Agent(preset("tiny"), 5, 2, AgentInfo("toy", angles=(1, 4)), "cpu").save(tmp_path)
+    assert Agent.load(tmp_path).info.angles == (1, 4)
+    tiny_agent().save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["angles"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert Agent.load(tmp_path).info.angles == ()
 
 
 def test_half_precision_is_half_the_size_and_nearly_the_same(tmp_path):
@@ -153,6 +163,13 @@ def test_damaged_descriptions(folder, text):
         ({"config__planning__planner": 5}, "planner"),
         ({"observation_dim": 6}, "does not hold the model"),
         ({"action_dim": 0}, "impossible size"),
+        ({"angles": [5]}, "angles"),
+        ({"angles": [-1]}, "angles"),
+        ({"angles": [[0]]}, "angles"),
+        ({"angles": {}}, "angles"),
+        ({"angles": [0]}, "does not hold the model"),
+        ({"config__planning__planner": "magic"}, "magic"),
+        ({"weights__sha256": 5}, "sha256"),
         ({"task": None}, "task"),
         ({"weights__file": "../../etc/passwd"}, "no weights file"),
         ({"weights__file": "/etc/passwd"}, "no weights file"),

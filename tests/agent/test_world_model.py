@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from agent import ModelConfig, WorldModel
+from agent import ConfigError, ModelConfig, WorldModel
 
 
 def model_of(can_terminate: bool = True) -> WorldModel:
@@ -28,6 +30,24 @@ def test_imagination_is_the_model_step_by_step(can_terminate):
         z = model.next_latent(z, a)
         goes_on = torch.sigmoid(model.continue_logit(z)) if can_terminate else torch.ones(())
         torch.testing.assert_close(imagined.continues[1, 2, t], goes_on)
+
+
+def test_a_full_turn_of_an_endless_joint_changes_nothing():
+    model = WorldModel(ModelConfig(latent_dim=16, hidden_dim=24, encoder_dim=24), 5, 2, 0.9, angles=(1, 3))
+    observation = torch.randn(6, 5)
+    model.norm.update(observation * 4)
+    turned = observation + torch.tensor([0, 2 * math.pi, 0, -6 * math.pi, 0])
+    seen = model.observe(observation)
+    assert seen.shape == (6, 7)
+    torch.testing.assert_close(model.observe(turned), seen, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.atan2(seen[:, 3:5], seen[:, 5:]), observation[:, [1, 3]], rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen[:, :3], model.norm(observation)[:, [0, 2, 4]])
+
+
+@pytest.mark.parametrize("angles", [(5,), (-1,), (1, 0), (0, 0)])
+def test_angles_must_be_elements_of_the_observation(angles):
+    with pytest.raises(ConfigError, match="angles"):
+        WorldModel(ModelConfig(), 5, 2, 0.9, angles=angles)
 
 
 @pytest.mark.parametrize("can_terminate", [True, False])

@@ -1,24 +1,35 @@
 """`preplay train`."""
 
+import contextlib
+import io
 import json
 
 import pytest
 
 from agent import Agent
 from preplay.card import read_metrics
+from preplay.cli import main
 
 QUICK = ["--preset", "tiny", "--steps", "300", "--random-steps", "200", "--evaluate-every", "250",
          "--evaluation-episodes", "1", "--final-episodes", "2", "--planning.samples", "16"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs") / "run"
+def run(tmp_path_factory):
+    """One short run that the tests below look at: its folder, and what was printed."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        main(["train", "Reacher-v5", *QUICK, "--out", str(folder)])
+    return folder, out.getvalue(), err.getvalue()
 
 
-def test_a_run_from_start_to_finish(preplay, folder):
-    code, out, err = preplay("train", "Reacher-v5", *QUICK, "--out", folder)
-    assert code == 0, err
+@pytest.fixture
+def folder(run):
+    return run[0]
+
+
+def test_a_run_from_start_to_finish(run):
+    folder, out, err = run
     assert "planner" in out
     assert "policy" in out
     assert f"preplay run Reacher-v5 --checkpoint {folder}" in out

@@ -7,7 +7,7 @@ action = agent.act(observation)
 from agent.agent import Agent, AgentInfo, configure_torch
 from agent.checkpoint import describe
 from agent.config import PRESETS, LearnerConfig, ModelConfig, PlanningConfig, TrainConfig, preset
-from agent.errors import CheckpointError, ConfigError, ObservationError
+from agent.errors import CheckpointError, ConfigError, DivergedError, ObservationError
 from agent.evaluation import Episodes, RandomActor, bootstrap_interval, evaluate, play
 from agent.experience import Batch, Experience
 from agent.learner import Learner
@@ -21,6 +21,7 @@ __all__ = [
     "Batch",
     "CheckpointError",
     "ConfigError",
+    "DivergedError",
     "Episodes",
     "Experience",
     "Imagination",

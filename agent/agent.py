@@ -100,9 +100,9 @@ class Agent:
             planning = replace(planning, **changes)
         except TypeError as error:
             raise ConfigError(f"no such planning option: {error}") from None
-        self.planner: planners.Planner | None = None
+        planner = None
         if planning.planner != "policy":
-            self.planner = planners.make(
+            planner = planners.make(
                 planning.planner,
                 horizon=planning.horizon,
                 action_dim=self.model.action_dim,
@@ -110,6 +110,7 @@ class Agent:
                 iterations=planning.iterations,
                 elites=planning.elites,
             )
+        self.planner: planners.Planner | None = planner
         self.planning = planning
         self._warm_start = None
         return self

@@ -19,7 +19,7 @@ import torch
 
 from agent.agent import Agent, AgentInfo
 from agent.config import TrainConfig, from_dict, to_dict
-from agent.errors import CheckpointError, ConfigError
+from agent.errors import CheckpointError, ConfigError, DivergedError
 from planners import PlannerError
 
 SCHEMA = 1
@@ -38,6 +38,10 @@ def save(agent: Agent, folder: str | Path, half: bool = False) -> None:
         name: x.detach().cpu().contiguous().to(_stored_type(name, half))
         for name, x in agent.model.state_dict().items()
     }
+    for name, x in tensors.items():
+        # A model that could not be loaded again must not take the place of one that can.
+        if not torch.isfinite(x).all():
+            raise DivergedError(f"the weights {name!r} are NaN, infinite or too large to store")
     data = safetensors.torch.save(tensors)
     digest = hashlib.sha256(data).hexdigest()
     weights = f"weights-{digest[:12]}.safetensors"
@@ -70,15 +74,14 @@ def load(folder: str | Path, device: str = "auto") -> Agent:
         config = from_dict(TrainConfig, description["config"], "config")
         info = AgentInfo(
             task=_typed(description, "task", str),
-            action_repeat=_typed(description, "action_repeat", int),
-            decisions=_typed(description, "decisions", int, type(None)),
+            action_repeat=_positive(description, "action_repeat"),
+            decisions=None if description.get("decisions") is None else _positive(description, "decisions"),
             can_terminate=_typed(description, "can_terminate", bool),
             angles=_angles(description),
             training=_typed(description, "training", dict),
         )
-        observation_dim = _typed(description, "observation_dim", int)
-        action_dim = _typed(description, "action_dim", int)
-        if min(observation_dim, action_dim) < 1 or _parameters(config, observation_dim, action_dim) > _MOST_PARAMETERS:
+        observation_dim, action_dim = _positive(description, "observation_dim"), _positive(description, "action_dim")
+        if _parameters(config, observation_dim, action_dim) > _MOST_PARAMETERS:
             raise ConfigError("its model has an impossible size")
         agent = Agent(config, observation_dim, action_dim, info, device)
         digest = _typed(description["weights"], "sha256", str)
@@ -153,6 +156,13 @@ def _typed(values: dict[str, Any], key: str, *kinds: type) -> Any:
     value = values.get(key)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ConfigError(f"{key} is {value!r}; expected {kinds[0].__name__}")
+    return value
+
+
+def _positive(values: dict[str, Any], key: str) -> int:
+    value: int = _typed(values, key, int)
+    if value < 1:
+        raise ConfigError(f"{key} is {value}; it must be at least 1")
     return value
 
 

@@ -5,12 +5,12 @@ candidates. Configurations are frozen and round-trip through JSON; an unknown ke
 """
 
 import dataclasses
-import difflib
 import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from agent.errors import ConfigError
+from planners.errors import nearest
 
 T = TypeVar("T")
 
@@ -211,7 +211,7 @@ def preset(name: str) -> TrainConfig:
         ConfigError: when there is none of that name.
     """
     if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; {_near(name, list(PRESETS))}")
+        raise ConfigError(f"unknown preset {name!r}; {nearest(name, PRESETS)}")
     return PRESETS[name]
 
 
@@ -233,7 +233,7 @@ def from_dict(cls: type[T], values: Any, where: str = "") -> T:
     for key, value in values.items():
         path = f"{where}.{key}" if where else str(key)
         if key not in known:
-            raise ConfigError(f"unknown setting {path!r}; {_near(str(key), list(known))}")
+            raise ConfigError(f"unknown setting {path!r}; {nearest(str(key), known)}")
         kind = known[key].type
         if dataclasses.is_dataclass(kind):
             arguments[key] = from_dict(kind, value, path)  # type: ignore[arg-type]
@@ -258,8 +258,3 @@ def _checked(value: Any, kind: Any, path: str) -> Any:
         elif isinstance(value, option):
             return value
     raise ConfigError(f"{path} is {value!r}; expected {getattr(kind, '__name__', kind)}")
-
-
-def _near(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(known)

@@ -9,5 +9,9 @@ class ObservationError(ValueError):
     """An observation that the agent can't act on: wrong shape, NaN or infinite."""
 
 
+class DivergedError(RuntimeError):
+    """Training came to NaN or infinity."""
+
+
 class CheckpointError(ValueError):
     """A checkpoint folder that is missing, damaged, or made for something else."""

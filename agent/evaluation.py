@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from agent.agent import Agent
 
 
-@runtime_checkable
+@runtime_checkable  # the tests check types while they run
 class Actor(Protocol):
     """Anything that can play an episode."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -76,18 +76,12 @@ class Experience:
         Raises:
             ValueError: when something is not finite, which would spoil every later update.
         """
-        i = self._next
-        self._observations[i] = observation
-        self._next_observations[i] = next_observation
-        self._actions[i] = action
-        self._rewards[i] = reward
-        if not (
-            np.isfinite(self._observations[i]).all()
-            and np.isfinite(self._next_observations[i]).all()
-            and np.isfinite(self._actions[i]).all()
-            and np.isfinite(self._rewards[i])
-        ):
+        # Looked at before anything is written: in a full ring the place still holds the oldest decision.
+        given = [np.asarray(x, np.float32) for x in (observation, next_observation, action, reward)]
+        if not all(np.isfinite(x).all() for x in given):
             raise ValueError("a decision with NaN or infinite values can't be stored as experience")
+        i = self._next
+        self._observations[i], self._next_observations[i], self._actions[i], self._rewards[i] = given
         self._terminated[i] = terminated
         self._last[i] = terminated or truncated
         self._next = (i + 1) % self.capacity
@@ -131,11 +125,3 @@ class Experience:
             tensor(self._terminated[index]),
             tensor(mask),
         )
-
-    def observations(self) -> Float[np.ndarray, "M O"]:
-        """All stored observations, in no particular order."""
-        return self._observations[: self._size]
-
-    def episode_ends(self) -> Bool[np.ndarray, "M"]:
-        """Which stored decisions were the last of their episodes, oldest first."""
-        return np.roll(self._last[: self._size], -self._next if self._size == self.capacity else 0)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agent.config import LearnerConfig
+from agent.errors import DivergedError
 from agent.experience import Batch
 from agent.world_model import WorldModel
 
@@ -52,6 +53,9 @@ class Learner:
 
         Returns:
             Losses and a few diagnostics, as scalar tensors.
+
+        Raises:
+            DivergedError: when the critic's targets are NaN or infinite.
         """
         horizon = batch.actions.shape[0]
         rho = self.config.rho ** torch.arange(horizon + 1, device=batch.actions.device)
@@ -89,6 +93,8 @@ class Learner:
         with torch.no_grad():
             next_latents = model.encode(batch.observations[1:])
             targets = self.targets(batch, next_latents)
+            if not torch.isfinite(targets).all():
+                raise DivergedError("the critic's targets are NaN or infinite")
         z = model.encode(batch.observations[0])
         latents = [z]
         for t in range(len(batch.actions)):

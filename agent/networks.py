@@ -89,7 +89,7 @@ class EnsembleMLP(nn.Module):
 class ObservationNorm(nn.Module):
     """Running mean and standard deviation of the observations, and their use.
 
-    The statistics count every observation ever seen with the same weight (Chan et al.'s parallel update of Welford's
+    The statistics count every observation taken in with the same weight (Chan et al.'s parallel update of Welford's
     method), so they move ever more slowly.
     """
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from agent.agent import Agent, AgentInfo, configure_torch
 from agent.config import TrainConfig
-from agent.errors import ConfigError
+from agent.errors import ConfigError, DivergedError
 from agent.evaluation import Episodes, evaluate
 from agent.experience import Experience
 from agent.learner import Learner
@@ -93,9 +93,18 @@ class Trainer:
 
         Returns:
             The final evaluations, `planner` and `policy`.
+
+        Raises:
+            DivergedError: when training comes to NaN or infinity; what was stored before stays as it is.
         """
         with Log(self.folder) as log:
-            self._run(log)
+            try:
+                self._run(log)
+            except DivergedError as error:
+                raise DivergedError(
+                    f"training diverged at step {self.progress.step}: {error}; try a lower --learner.learning-rate "
+                    "(a checkpoint stored before is unharmed)"
+                ) from error
             self.agent.info.training["seconds"] = round(time.perf_counter() - self._began, 1)
             self.save()
             stored = Agent.load(self.folder, self.config.device)
@@ -129,7 +138,7 @@ class Trainer:
                 self.experience.end_episode()
             else:
                 self.experience.add(observation, action, float(reward), next_observation, terminated, truncated)
-            self.agent.model.norm.update(torch.as_tensor(next_observation, device=self.agent.device).unsqueeze(0))
+                self.agent.model.norm.update(torch.as_tensor(next_observation, device=self.agent.device).unsqueeze(0))
             observation = next_observation
             episode_return += float(reward)
             episode_length += 1
@@ -186,9 +195,7 @@ class Trainer:
                 self.progress.phase = "learn"
                 values = {name: float(x) for name, x in metrics.items()}
                 if not all(np.isfinite(x) for x in values.values()):
-                    raise FloatingPointError(
-                        f"training diverged at step {self.progress.step}: {values}; the last checkpoint is unharmed"
-                    )
+                    raise DivergedError(f"the losses are {values}")
                 log.write("update", self.progress.step, {"updates": self._updates} | values)
                 if self._updates % (4 * self.LOG_EVERY) == 0 or decisions > 1:
                     self.on_progress(self.progress)

@@ -36,7 +36,7 @@ class PlannerConfig:
         samples: candidates drawn in each iteration.
         iterations: rounds of sample, score, refit.
         elites: how many of the best candidates the distribution is refitted to.
-        keep: elites that go on, with their scores, to compete in the next iteration.
+        keep: elites that go on, with their scores, to compete in the next iteration; at least the best one.
         initial_std: standard deviation that the search begins with, around its warm start.
         min_std: floor of the standard deviation, so that the search never stops looking.
         execute: what is returned: the distribution's `mean`, or the `best` candidate seen. The best overfits a
@@ -54,12 +54,10 @@ class PlannerConfig:
     execute: str = "mean"
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "action_dim", "samples", "iterations", "elites"):
+        for name in ("horizon", "action_dim", "samples", "iterations", "elites", "keep"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise PlannerError(f"{name} is {value!r}; it must be a whole number of 1 or more")
-        if isinstance(self.keep, bool) or not isinstance(self.keep, int) or self.keep < 0:
-            raise PlannerError(f"keep is {self.keep!r}; it must be a whole number of 0 or more")
         if not 0 < self.min_std <= self.initial_std < float("inf"):
             raise PlannerError(
                 f"min_std is {self.min_std} and initial_std {self.initial_std}; they must be 0 < min_std <= initial_std"
@@ -115,8 +113,8 @@ class Planner(ABC):
             warm_start: (B, H, A), or a `Plan`, usually the previous one shifted. The search begins around it.
             proposals: (B, P, H, A) more candidates, from a policy prior or from memory.
             deadline: a `time.monotonic()` instant. No iteration is begun that would probably end after it, save
-                the first; the plan is the best so far.
-            generator: source of randomness, on `device`; torch's global one when None.
+                the first. Where it has passed, the best candidate so far is returned, whatever `execute` says.
+            generator: source of randomness, on `device`. None draws the same deviates at every call.
             device: where candidates are drawn.
 
         Returns:
@@ -126,6 +124,7 @@ class Planner(ABC):
             PlannerError: when a shape does not fit.
         """
         config = self.config
+        generator = generator or torch.Generator(device).manual_seed(0)
         shape = (batch, config.horizon, config.action_dim)
         if isinstance(warm_start, Plan):
             warm_start = warm_start.actions
@@ -159,9 +158,6 @@ class Planner(ABC):
             if config.iterations > 1 or config.execute == "mean":
                 search = _choose(valid, self.update(search, elites, top), search)
             kept, kept_values = elites[:, : config.keep], top[:, : config.keep]
-            # The best so far must survive even where no elites are kept.
-            if config.keep == 0:
-                kept, kept_values = elites[:, :1], top[:, :1]
             iterations += 1
             now = time.monotonic()
             if deadline is not None and now + (now - began) > deadline:
@@ -173,7 +169,8 @@ class Planner(ABC):
         assert valid is not None
         std = search.std if isinstance(search, Gaussian) else torch.zeros_like(start)
         actions, value = best, best_value
-        if config.execute == "mean" and isinstance(search, Gaussian):
+        late = deadline is not None and time.monotonic() > deadline
+        if config.execute == "mean" and isinstance(search, Gaussian) and not late:
             mean = search.mean.clamp(-1, 1)
             mean_value = _finite(score(mean.unsqueeze(1)), (batch, 1)).squeeze(1)
             evaluations += 1
@@ -189,7 +186,7 @@ class Planner(ABC):
             return torch.zeros(shape, device=device)
         if tuple(warm_start.shape) != shape:
             raise PlannerError(f"the warm start has shape {tuple(warm_start.shape)}; expected (B, H, A) = {shape}")
-        return torch.nan_to_num(warm_start.to(device)).clamp(-1, 1)
+        return _boxed(warm_start, device)
 
     def _proposals(self, proposals: Tensor, shape: tuple[int, int, int], device: Any) -> Tensor:
         if proposals.ndim != 4 or (proposals.shape[0], *proposals.shape[2:]) != shape:
@@ -197,7 +194,7 @@ class Planner(ABC):
             raise PlannerError(
                 f"the proposals have shape {tuple(proposals.shape)}; expected (B, P, H, A) = ({b}, any, {h}, {a})"
             )
-        return torch.nan_to_num(proposals.to(device)).clamp(-1, 1)
+        return _boxed(proposals, device)
 
 
 class GaussianPlanner(Planner):
@@ -223,6 +220,11 @@ class GaussianPlanner(Planner):
         mean = (w * elites).sum(dim=1)
         std = (w * (elites - mean.unsqueeze(1)) ** 2).sum(dim=1).sqrt()
         return Gaussian(mean, std.clamp(self.config.min_std, self.config.initial_std))
+
+
+def _boxed(actions: Tensor, device: torch.device | str) -> Tensor:
+    """A user's actions as the search takes them: float32, finite and within [-1, 1]."""
+    return torch.nan_to_num(actions.to(device, torch.float32)).clamp(-1, 1)
 
 
 def _finite(values: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:

@@ -1,11 +1,10 @@
 """Planners by name."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from planners.errors import PlannerError
+from planners.errors import PlannerError, nearest
 from planners.planner import Planner
 
 P = TypeVar("P", bound=type[Planner])
@@ -36,7 +35,7 @@ def get(name: str) -> type[Planner]:
         PlannerError: when there is none.
     """
     if name not in _planners:
-        raise PlannerError(f"unknown planner {name!r}; {_near(name, names())}")
+        raise PlannerError(f"unknown planner {name!r}; {nearest(name, names())}")
     return _planners[name]
 
 
@@ -56,10 +55,5 @@ def make(name: str, *, horizon: int, action_dim: int, **knobs: Any) -> Planner:
     known = [field.name for field in fields(cls.Config)]
     for knob in knobs:
         if knob not in known:
-            raise PlannerError(f"planner {name!r} has no option {knob!r}; {_near(knob, known)}")
+            raise PlannerError(f"planner {name!r} has no option {knob!r}; {nearest(knob, known)}")
     return cls(cls.Config(horizon=horizon, action_dim=action_dim, **knobs))
-
-
-def _near(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(known)

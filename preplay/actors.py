@@ -9,7 +9,8 @@ import gymnasium
 import envs
 import planners
 from agent import Agent, RandomActor, configure_torch, describe
-from preplay.errors import UsageError, nearest
+from planners.errors import nearest
+from preplay.errors import UsageError
 from preplay.shipped import checkpoint_for
 
 RANDOM, POLICY = "random", "policy"

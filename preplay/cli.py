@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import tyro
 
-from preplay.errors import fail, nearest, one_sentence
+from preplay.errors import fail, one_sentence
 
 # Command: where its class is, and what it does. Only the command that is run gets imported.
 COMMANDS = {
@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
+        from planners.errors import nearest  # loads torch, which --help need not wait for
+
         fail(f"unknown command {name!r}; {nearest(name, COMMANDS)}")
     with one_sentence():
         module, _, attribute = COMMANDS[name][0].partition(":")

@@ -1,10 +1,9 @@
 """Mistakes that a user can mend, as one sentence and exit code 2."""
 
 import contextlib
-import difflib
 import errno
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 
 class UsageError(ValueError):
@@ -18,11 +17,20 @@ def one_sentence() -> Iterator[None]:
     Anything else is a defect of ours and keeps its traceback.
     """
     # Imported here so that a mistake on the command line is answered before torch is loaded.
-    from agent import CheckpointError, ConfigError, ObservationError
+    from agent import CheckpointError, ConfigError, DivergedError, ObservationError
     from envs import RenderError, TaskError
     from planners import PlannerError
 
-    mendable = (UsageError, CheckpointError, ConfigError, ObservationError, RenderError, TaskError, PlannerError)
+    mendable = (
+        UsageError,
+        CheckpointError,
+        ConfigError,
+        DivergedError,
+        ObservationError,
+        RenderError,
+        TaskError,
+        PlannerError,
+    )
     try:
         yield
     except mendable as error:
@@ -33,13 +41,6 @@ def one_sentence() -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EDQUOT):
             fail(f"can't write {error.filename!r}: {(error.strerror or 'no permission').lower()}; choose another --out")
         raise
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The hint for an unknown word: the nearest known one, or all of them."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
 
 
 def fail(sentence: str) -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from preplay.card import read_metrics
 from preplay.cli import COMMANDS, parse
+from preplay.shipped import shipped
+from preplay.text import interval_text
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -44,6 +47,14 @@ def test_its_commands_exist(line):
             parse(command, words[1], words[2:])
     else:
         assert parse(command, words[1], words[2:])
+
+
+def test_its_table_says_what_the_cards_say():
+    rows = dict(re.findall(r"^\| (\S+) \| (.*) \|$", TEXT, re.M))
+    for task, folder in shipped().items():
+        final = [record for record in read_metrics(folder) if record["kind"] == "final"]
+        said = [f"{record['mean_return']:.0f} ({interval_text(record['interval'])})" for record in final]
+        assert rows[task].split(" | ")[:2] == said
 
 
 def test_there_is_something_to_test():

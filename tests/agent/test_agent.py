@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 
 import gymnasium
 import numpy as np
@@ -11,7 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agent import ConfigError, ObservationError, preset
 from planners import PlannerError
-from tests.agent.toy import Point, tiny_agent
+from tests.agent.toy import Point, shake, tiny_agent
 
 PLANNERS = ["mppi", "cem", "policy"]
 
@@ -47,6 +48,62 @@ def test_planning_carries_on_from_the_last_plan():
     assert agent._warm_start.shape[0] == 3
     agent.reset()
     assert agent._warm_start is None
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """An agent with something to say, and what its planner was given and gave, call by call."""
+    agent, calls = tiny_agent(), []
+    shake(agent.model)
+    real = agent.planner.plan
+
+    def plan(score, **given):
+        calls.append((given, real(score, **given)))
+        return calls[-1][1]
+
+    monkeypatch.setattr(agent.planner, "plan", plan)
+    return agent, calls
+
+
+def test_the_search_is_given_the_last_plan_and_proposals_of_the_prior(watched):
+    agent, calls = watched
+    actions = [agent.act(np.full(5, t / 2)) for t in range(2)]
+    (first, plan), (second, _) = calls
+    assert first["warm_start"] is None
+    assert torch.equal(second["warm_start"], plan.shift().actions)
+    assert first["proposals"].shape == (1, agent.planning.proposals, agent.planning.horizon, 2)
+    # All candidates, the start and the mean.
+    assert plan.evaluations == agent.planning.samples * agent.planning.iterations + agent.planning.proposals + 2
+    assert np.array_equal(actions[0], plan.actions[0, 0].numpy())
+
+
+def test_predict_hands_its_state_to_the_search(watched):
+    agent, calls = watched
+    observation = np.ones((2, 5), np.float32)
+    _, state = agent.predict(observation, deterministic=True)
+    assert np.array_equal(state[0], calls[0][1].shift().actions.numpy())
+    assert np.abs(state[0]).min(axis=(1, 2)).max() == 0  # beyond the horizon
+    assert np.abs(state[0]).max() > 0
+    agent.predict(observation, state, np.array([True, False]), deterministic=True)
+    given = calls[1][0]["warm_start"].numpy()
+    assert (given[0] == 0).all()
+    assert np.array_equal(given[1], state[0][1])
+
+
+@pytest.mark.parametrize("planner", PLANNERS)
+def test_exploring_adds_noise_to_the_same_plan(planner):
+    agent = tiny_agent().use_planner(planner=planner)
+    shake(agent.model)
+
+    def acted(call):
+        agent.seed(3)
+        agent.reset()
+        return call(np.ones(5))
+
+    plain, explored = acted(agent.act), acted(lambda x: agent.act(x, explore=True))
+    assert np.abs(plain - explored).max() > 1e-4
+    assert np.array_equal(acted(lambda x: agent.predict(x, deterministic=True)[0]), plain)
+    assert np.array_equal(acted(lambda x: agent.predict(x)[0]), explored)
 
 
 def test_predict_carries_its_state_and_forgets_it_where_an_episode_starts():
@@ -100,6 +157,8 @@ def test_a_plan_can_be_looked_at():
     plan = agent.plan(np.zeros(5))
     assert plan.actions.shape == (1, 3, 2)
     assert plan.evaluations >= agent.planning.samples * agent.planning.iterations
+    again = agent.plan(np.zeros(5), warm_start=plan.shift().actions, deadline=time.monotonic() - 1)
+    assert again.iterations == 1
     with pytest.raises(ConfigError, match="policy prior alone"):
         agent.use_planner(planner="policy").plan(np.zeros(5))
 
@@ -110,7 +169,10 @@ def test_planners_and_options_that_do_not_exist():
         agent.use_planner(planner="cma")
     with pytest.raises(ConfigError, match="no such planning option"):
         agent.use_planner(sampels=3)
+    with pytest.raises(PlannerError, match="elites"):
+        agent.use_planner(elites=True)
     assert agent.planning.planner == "mppi"
+    assert agent.plan(np.zeros(5)).iterations == 3  # as before
     with pytest.raises(ConfigError, match="unknown preset 'smal'; did you mean 'small'"):
         preset("smal")
 

@@ -1,13 +1,15 @@
 import errno
+import hashlib
 import json
 import os
 import pickle
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
-from agent import Agent, AgentInfo, CheckpointError, describe, preset
+from agent import Agent, AgentInfo, CheckpointError, DivergedError, describe, preset
 from agent.config import to_dict
 from tests.agent.toy import tiny_agent
 
@@ -138,8 +140,6 @@ def test_truncated_or_changed_weights(folder):
 
 
 def test_a_pickle_under_the_weights_name(folder):
-    import hashlib
-
     data = pickle.dumps({"a": 1})
     weights_of(folder).write_bytes(data)
     edit(folder, weights__sha256=hashlib.sha256(data).hexdigest())
@@ -162,7 +162,9 @@ def test_damaged_descriptions(folder, text):
         ({"config__model__hidden_dim": 10**9}, "impossible size"),
         ({"config__planning__planner": 5}, "planner"),
         ({"observation_dim": 6}, "does not hold the model"),
-        ({"action_dim": 0}, "impossible size"),
+        ({"action_dim": 0}, "action_dim is 0"),
+        ({"action_repeat": 0}, "action_repeat is 0"),
+        ({"decisions": -5}, "decisions is -5"),
         ({"angles": [5]}, "angles"),
         ({"angles": [-1]}, "angles"),
         ({"angles": [[0]]}, "angles"),
@@ -180,9 +182,20 @@ def test_descriptions_that_do_not_fit(folder, changes, said):
     refused(folder, said)
 
 
-def test_weights_that_are_not_finite(tmp_path):
+def test_weights_that_are_not_finite(folder):
+    tensors = safetensors.torch.load_file(weights_of(folder))
+    tensors["policy.0.bias"][0] = float("nan")
+    safetensors.torch.save_file(tensors, weights_of(folder))
+    edit(folder, weights__sha256=hashlib.sha256(weights_of(folder).read_bytes()).hexdigest())
+    refused(folder, "NaN or infinite weights")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 70_000.0])
+def test_a_model_that_could_not_be_loaded_again_is_not_saved(folder, value):
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
     agent = tiny_agent()
     with torch.no_grad():
-        agent.model.policy[0].bias[0] = float("nan")
-    agent.save(tmp_path)
-    refused(tmp_path, "NaN or infinite weights")
+        agent.model.policy[0].bias[0] = value
+    with pytest.raises(DivergedError, match=r"policy.0.bias"):
+        agent.save(folder, half=True)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

@@ -70,7 +70,8 @@ def test_the_running_episode_can_be_sampled_at_once():
 def test_a_full_ring_forgets_the_oldest():
     experience = filled([30], 10)
     assert len(experience) == 10
-    assert sorted(experience.observations()[:, 1]) == list(range(20, 30))
+    batch = experience.sample(1000, 1, np.random.default_rng(0))
+    assert sorted(set(batch.observations[0, :, 1].tolist())) == list(range(20, 30))
 
 
 def test_an_episode_can_be_ended_from_outside():
@@ -90,3 +91,12 @@ def test_nothing_unfinite_is_stored():
     assert len(experience) == 0
     with pytest.raises(ValueError, match="empty"):
         experience.sample(1, 1, np.random.default_rng(0))
+
+
+def test_what_is_refused_does_not_spoil_a_full_ring():
+    experience = filled([3], 3)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        experience.add([np.nan, 0], [0.0], np.nan, [0, 0], False, False)
+    batch = experience.sample(100, 1, np.random.default_rng(0))
+    assert sorted(set(batch.rewards[0].tolist())) == [0, 1, 2]
+    assert np.isfinite(batch.observations.numpy()).all()

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from agent import Batch, Experience, Learner
+from agent import Batch, DivergedError, Experience, Learner
 from agent.learner import multi_step_targets
-from tests.agent.toy import Point, tiny_agent
+from tests.agent.toy import Point, shake, tiny_agent
 
 
 def test_targets_bootstrap_where_a_sequence_ends_and_not_where_an_episode_terminates():
@@ -22,9 +24,10 @@ def test_targets_bootstrap_where_a_sequence_ends_and_not_where_an_episode_termin
     assert single[1, 1] == 2
 
 
-def learner_of(seed: int = 0, can_terminate: bool = True, size: int = 5):
+def learner_of(seed: int = 0, can_terminate: bool = True, size: int = 5, **changes):
     agent = tiny_agent(size, 2, can_terminate)
-    return agent.model, Learner(agent.model, agent.config.learner, torch.Generator().manual_seed(seed))
+    config = replace(agent.config.learner, **changes)
+    return agent.model, Learner(agent.model, config, torch.Generator().manual_seed(seed))
 
 
 def random_batch(mask: torch.Tensor | None = None, size: int = 5) -> Batch:
@@ -89,6 +92,108 @@ def test_the_target_ensemble_follows_slowly():
         torch.testing.assert_close(target, old + 0.01 * (online - old))
 
 
+@pytest.mark.parametrize("returns", ["multi", "single"])
+def test_targets_are_the_smaller_value_of_the_target_ensemble(returns):
+    """By hand, for a policy without noise: rewards, and the value of the last real state."""
+    model, learner = learner_of(returns=returns)
+    shake(model)
+    shake(learner.target_value, std=0.5)  # unlike the online ensemble
+    learner._noise = lambda latents: torch.zeros(*latents.shape[:-1], 2)
+    mask = torch.ones(3, 8)
+    mask[2, :4] = 0
+    batch = random_batch(mask)
+    with torch.no_grad():
+        latents = model.encode(batch.observations[1:])
+        action, _ = model.act(latents)
+        heads = model.two_hot.decode(learner._target_logits(latents, action))
+        assert (heads[0] - heads[1]).abs().min() > 1e-4
+        values = torch.minimum(heads[0], heads[1])
+        found = learner.targets(batch, latents)
+    gamma, r = model.discount, batch.rewards
+    if returns == "single":
+        expected = r + gamma * values
+    else:
+        short = torch.stack([r[0] + gamma * (r[1] + gamma * values[1]), r[1] + gamma * values[1], r[2]])
+        whole = r[0] + gamma * (r[1] + gamma * (r[2] + gamma * values[2]))
+        whole = torch.stack([whole, r[1] + gamma * (r[2] + gamma * values[2]), r[2] + gamma * values[2]])
+        expected = torch.where(mask[2] > 0, whole, short)
+    real = mask > 0
+    torch.testing.assert_close(found[real], expected[real])
+
+
+def test_decisions_of_no_weight_change_nothing():
+    """With rho at zero only the first decision of a sequence counts."""
+    batch, other = random_batch(), random_batch()
+    other.observations[2:] += 5
+    other.actions[1:] *= -1
+    other.rewards[1:] += 9
+    after = []
+    for b in (batch, other):
+        model, learner = learner_of(rho=0.0, returns="single")
+        learner.update(b)
+        after.append([p.clone() for p in model.parameters()])
+    for one, two in zip(*after, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
+def test_the_critic_and_the_dynamics_fit_what_they_are_shown():
+    """Every decision ends its episode here, so that its reward is all it is worth."""
+    model, learner = learner_of()
+    batch = random_batch()
+    batch.terminated[:] = 1
+    batch.rewards[:] = 5 * batch.rewards
+    first = learner.update(batch)
+    for _ in range(300):
+        last = learner.update(batch)
+    latents = [model.encode(batch.observations[0])]
+    for t in range(3):
+        latents.append(model.next_latent(latents[-1], batch.actions[t]))
+    values = model.two_hot.decode(model.value_logits(torch.stack(latents[:-1]), batch.actions))
+    assert (values[:, 0] - batch.rewards[0]).abs().mean() < 0.3 * batch.rewards[0].std()
+    assert last["consistency_loss"] < 0.3 * first["consistency_loss"]
+    assert last["reward_loss"] < 0.6 * first["reward_loss"]
+
+
+def test_the_policy_climbs_the_critic():
+    model, learner = learner_of()
+    shake(model)
+    latents = model.encode(random_batch().observations).detach()
+
+    def value() -> torch.Tensor:
+        return model.two_hot.decode(model.value_logits(latents, model.act(latents)[0])).mean()
+
+    before = value()
+    for _ in range(200):
+        learner._update_policy(latents, torch.ones(4, 8))
+    assert value() > before + 0.1 * before.abs()
+
+
+def test_the_scale_follows_the_spread_of_the_values_but_not_below_one():
+    _, learner = learner_of()
+    learner._update_scale(torch.arange(101.0))
+    torch.testing.assert_close(learner.value_scale.item(), 1 + 0.01 * (90 - 1))
+    for _ in range(1000):
+        learner._update_scale(torch.zeros(100))
+    torch.testing.assert_close(learner.value_scale.item(), 1.0, rtol=1e-3, atol=0)
+
+
+def test_where_nothing_is_to_be_gained_the_policy_stays_random():
+    model, learner = learner_of(entropy_weight=1.0)  # an untrained critic says zero everywhere
+    latents = model.encode(random_batch().observations).detach()
+    first = learner._update_policy(latents, torch.ones(4, 8))
+    for _ in range(200):
+        last = learner._update_policy(latents, torch.ones(4, 8))
+    assert last["entropy"] > first["entropy"] + 0.2
+
+
+def test_targets_that_are_not_finite_are_refused():
+    model, learner = learner_of()
+    with torch.no_grad():
+        model.encoder[0].weight[0] = float("nan")
+    with pytest.raises(DivergedError, match="targets"):
+        learner.update(random_batch())
+
+
 def test_the_model_learns_a_world_it_has_seen():
     """Prediction of reward and of the end must become much better than chance on held-out experience."""
     env = Point(can_terminate=True, length=60)
@@ -106,7 +211,7 @@ def test_the_model_learns_a_world_it_has_seen():
             if terminated or truncated:
                 observation, drift = env.reset()[0], rng.uniform(-0.4, 0.4)
     agent = tiny_agent(2, 1)
-    agent.model.norm.update(torch.from_numpy(experience.observations()))
+    agent.model.norm.update(experience.sample(2000, 1, rng).observations[0])
     learner = Learner(agent.model, agent.config.learner, torch.Generator().manual_seed(0))
     for _ in range(900):
         learner.update(experience.sample(64, 3, rng))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agent import Agent, AgentInfo, ConfigError, TrainConfig, Trainer, preset
+from agent import Agent, AgentInfo, ConfigError, DivergedError, Learner, TrainConfig, Trainer, preset
 from agent.config import LearnerConfig, from_dict, to_dict
 from tests.agent.toy import Point
 
@@ -74,6 +74,7 @@ def test_it_learns_to_reach_the_middle(tmp_path):
     # 20 decisions with a reward of at most 1 each, a few of them spent on the way.
     assert results["planner"].mean_return > 15
     assert results["planner"].mean_return > np.mean(floor) + 5
+    assert results["policy"].mean_return > 12  # nothing but the critic teaches it
 
 
 class Diverging(Point):
@@ -82,7 +83,7 @@ class Diverging(Point):
     def step(self, action):
         observation, reward, terminated, truncated, info = super().step(action)
         if self.t == 5:
-            return observation, 0.0, False, True, {"unstable": True}
+            return observation * np.nan, 0.0, False, True, {"unstable": True}
         return observation, reward, terminated, truncated, info
 
 
@@ -91,7 +92,23 @@ def test_a_diverged_simulation_is_counted_but_not_learned_from(tmp_path):
     assert all(results["planner"].unstable)
     assert all(r["unstable"] for r in records(tmp_path) if r["kind"] == "episode")
     assert len(trainer.experience) == 120 * 4 // 5
-    assert trainer.experience.episode_ends().sum() == 24
+    assert trainer.experience._last.sum() == 24
+    assert torch.isfinite(trainer.agent.model.norm.mean).all()
+
+
+def test_training_that_diverges_says_so_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    real, calls = Learner.update, iter(range(1000))
+
+    def update(self, batch):
+        if next(calls) == 80:  # after the evaluation, which saves, at step 60
+            with torch.no_grad():
+                self.model.encoder[0].weight[0] = float("nan")
+        return real(self, batch)
+
+    monkeypatch.setattr(Learner, "update", update)
+    with pytest.raises(DivergedError, match=r"diverged at step \d+: .*; try a lower --learner.learning-rate"):
+        trained(tmp_path)
+    assert Agent.load(tmp_path).info.training["steps"] == 60
 
 
 class Pixels(Point):

@@ -4,15 +4,13 @@ import pytest
 import torch
 
 from agent import ConfigError, ModelConfig, WorldModel
+from tests.agent.toy import shake
 
 
 def model_of(can_terminate: bool = True) -> WorldModel:
     torch.manual_seed(0)
     model = WorldModel(ModelConfig(latent_dim=16, hidden_dim=24, encoder_dim=24), 5, 2, 0.9, can_terminate)
-    for parameter in model.parameters():  # heads begin at zero; shake them, so that every output says something
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.3)
-    return model.requires_grad_(False)
+    return shake(model).requires_grad_(False)
 
 
 @pytest.mark.parametrize("can_terminate", [True, False])

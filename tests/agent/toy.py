@@ -4,7 +4,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
+from torch import nn
 
 from agent import Agent, AgentInfo, preset
 
@@ -30,6 +32,15 @@ class Point(gymnasium.Env):
 
     def _observe(self):
         return np.array([self.x, self.t / self.length], np.float32)
+
+
+def shake(model: nn.Module, std: float = 0.3) -> Any:
+    """Random weights throughout: heads begin at zero, where nothing that is done to them shows."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=std, generator=generator)
+    return model
 
 
 def tiny_agent(observation_dim: int = 5, action_dim: int = 2, can_terminate: bool = True, task: str = "toy") -> Agent:

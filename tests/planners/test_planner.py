@@ -16,6 +16,8 @@ def test_shift_moves_the_plan_one_decision_on():
     shifted = plan.shift()
     assert torch.equal(shifted.actions[:, :2], plan.actions[:, 1:])
     assert (shifted.actions[:, 2] == 0).all()
+    assert torch.equal(shifted.std[:, :2], plan.std[:, 1:])
+    assert (shifted.std[:, 2] == 0).all()
     assert torch.equal(plan.shift(0).actions, plan.actions)
     assert (plan.shift(7).actions == 0).all()
     with pytest.raises(ValueError, match="0 or more"):
@@ -42,7 +44,7 @@ def test_unknown_names_say_what_there_is():
     [
         {"horizon": 0},
         {"samples": 0},
-        {"keep": -1},
+        {"keep": 0},
         {"min_std": 0.0},
         {"initial_std": float("nan")},
         {"min_std": 2.0},
@@ -89,15 +91,45 @@ def test_cem_weighs_elites_alike_and_mppi_by_value():
     torch.testing.assert_close(smoothed.mean.item(), 0.25)
 
 
-def test_mean_or_best_is_executed():
-    """A score with a needle that the mean can't stand on."""
+@pytest.mark.parametrize("name", ["cem", "mppi"])
+def test_the_search_begins_around_the_warm_start_and_never_narrows_to_nothing(name):
+    planner = planners.make(name, horizon=3, action_dim=2, initial_std=0.2, min_std=0.1, samples=4000)
+    start = torch.full((2, 3, 2), 0.5)
+    search = planner.init(start)
+    assert torch.equal(search.mean, start)
+    candidates = planner.sample(search, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(candidates.mean(1), start, rtol=0, atol=0.02)
+    torch.testing.assert_close(candidates.std(1), torch.full_like(start, 0.2), rtol=0, atol=0.02)
+    alike = planner.refit(torch.zeros(2, 5, 3, 2), torch.full((2, 5), 0.2))
+    assert (alike.std == 0.1).all()
+    apart = planner.refit(torch.tensor([-1.0, 1.0]).reshape(1, 2, 1, 1).expand(2, 2, 3, 2), torch.full((2, 2), 0.5))
+    assert (apart.std == 0.2).all()
 
-    def needle(actions):
-        x = actions[:, :, 0, 0]
-        return torch.where(x.abs() > 0.9, 10.0, 0.0) - x.abs()
 
-    kwargs = {"horizon": 1, "action_dim": 1, "samples": 200, "iterations": 2}
-    best = planners.make("cem", execute="best", **kwargs).plan(needle, generator=torch.Generator().manual_seed(0))
-    assert best.value > 9
-    mean = planners.make("cem", execute="mean", **kwargs).plan(needle, generator=torch.Generator().manual_seed(0))
-    assert mean.value <= best.value
+@pytest.mark.parametrize("name", ["cem", "mppi"])
+def test_nothing_is_learned_from_bad_scores(name):
+    planner = planners.make(name, horizon=3, action_dim=2, initial_std=0.7)
+    plan = planner.plan(lambda a: torch.full(a.shape[:2], torch.nan), warm_start=torch.full((1, 3, 2), 0.3))
+    assert (plan.std == 0.7).all()
+
+
+@pytest.mark.parametrize("execute", ["mean", "best"])
+def test_mean_or_best_is_executed(execute):
+    """Both beat the start here; the mean is a sequence that was no candidate."""
+    seen, values = [], []
+
+    def bowl(actions):
+        seen.append(actions)
+        values.append(-((actions - 0.5) ** 2).sum(dim=(2, 3)))
+        return values[-1]
+
+    plan = planners.make("cem", horizon=2, action_dim=2, samples=50, iterations=2, execute=execute).plan(bowl)
+    iterations = torch.cat(values[:2], dim=1)
+    assert plan.value > -1  # the start's
+    if execute == "best":
+        assert len(seen) == 2
+        assert plan.value == iterations.max()
+    else:
+        assert torch.equal(plan.actions, seen[2][:, 0])
+        assert not (torch.cat(seen[:2], dim=1)[0] == plan.actions).all(dim=(1, 2)).any()
+        assert plan.value == values[2]

@@ -22,7 +22,7 @@ sizes = st.fixed_dictionaries(
         "samples": st.integers(1, 24),
         "iterations": st.integers(1, 3),
         "elites": st.integers(1, 30),
-        "keep": st.integers(0, 4),
+        "keep": st.integers(1, 4),
         "execute": st.sampled_from(["mean", "best"]),
     }
 )
@@ -87,6 +87,15 @@ def test_same_inputs_and_generator_same_plan(name, knobs, batch, seed):
     assert torch.equal(one.actions, two.actions)
     assert torch.equal(one.value, two.value)
     assert torch.equal(one.std, two.std)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_without_a_generator_global_randomness_plays_no_part(name):
+    planner, before = planners.make(name, horizon=2, action_dim=2), torch.get_rng_state()
+    one = planner.plan(rough_score(0))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert torch.equal(planner.plan(rough_score(0)).actions, one.actions)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -167,6 +176,26 @@ def test_a_deadline_is_kept_within_an_iteration(name):
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(("deadline", "iterations"), [(3.5, 3), (2.9, 2), (1.5, 1), (0.5, 1), (100.0, 6)])
+def test_an_iteration_is_begun_only_where_it_would_probably_end_in_time(name, deadline, iterations, monkeypatch):
+    """Every score takes a second of this clock."""
+    clock, seen = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    def score(actions):
+        clock[0] += 1
+        values = rough_score(0)(actions)
+        seen.append(values)
+        return values
+
+    plan = planners.make(name, horizon=2, action_dim=2, iterations=6).plan(score, deadline=deadline)
+    assert plan.iterations == iterations
+    if deadline < 1:  # too late to look at anything else than the best candidate
+        assert len(seen) == 1
+        assert plan.value == seen[0].max()
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_a_deadline_in_the_past_still_gives_a_plan(name):
     planner = planners.make(name, horizon=2, action_dim=2, samples=8)
     plan = planner.plan(lambda a: a.sum(dim=(2, 3)), deadline=time.monotonic() - 1, generator=seeded(0))
@@ -190,3 +219,20 @@ def test_the_inputs_are_left_alone(name):
     planners.make(name, horizon=2, action_dim=2).plan(lambda a: a.sum(dim=(2, 3)), warm_start=warm, proposals=proposals)
     assert (warm == 3).all()
     assert (proposals == -3).all()
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("value", [3.0, -3.0, NAN, INF])
+def test_inputs_outside_the_box_are_brought_into_it(name, value):
+    seen = []
+
+    def score(actions):
+        seen.append(actions)
+        return actions.sum(dim=(2, 3))
+
+    planner = planners.make(name, horizon=2, action_dim=2)
+    inputs = torch.full((1, 2, 2), value, dtype=torch.float64)  # NumPy's default type
+    plan = planner.plan(score, warm_start=inputs, proposals=inputs.unsqueeze(1))
+    for actions in [*seen, plan.actions]:
+        assert actions.dtype == torch.float32
+        assert actions.abs().max() <= 1  # which NaN is not

@@ -6,7 +6,7 @@ action = agent.act(observation)
 
 from agent.agent import Agent, AgentInfo, configure_torch
 from agent.checkpoint import describe
-from agent.config import PRESETS, LearnerConfig, ModelConfig, PlanningConfig, TrainConfig, preset
+from agent.config import MOST_SEEDS, PRESETS, LearnerConfig, ModelConfig, PlanningConfig, TrainConfig, preset
 from agent.errors import CheckpointError, ConfigError, DivergedError, ObservationError
 from agent.evaluation import Episodes, RandomActor, bootstrap_interval, evaluate, play
 from agent.experience import Batch, Experience
@@ -15,6 +15,7 @@ from agent.trainer import Progress, Trainer
 from agent.world_model import Imagination, WorldModel
 
 __all__ = [
+    "MOST_SEEDS",
     "PRESETS",
     "Agent",
     "AgentInfo",

@@ -13,6 +13,8 @@ from agent.errors import ConfigError
 from planners.errors import nearest
 
 T = TypeVar("T")
+# Seeds of episodes lie below this: not every simulator takes larger ones.
+MOST_SEEDS = 2**31
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,9 @@ class TrainConfig:
         for name in ("random_steps", "updates_per_decision", "evaluate_every", "seed", "evaluation_seed"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        most = MOST_SEEDS - max(self.evaluation_episodes, self.final_episodes)
+        if self.evaluation_seed > most:
+            raise ConfigError(f"evaluation_seed is {self.evaluation_seed}; it must be at most {most}")
 
 
 PRESETS: dict[str, TrainConfig] = {

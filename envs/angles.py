@@ -27,9 +27,12 @@ def winding_angles(env: gymnasium.Env[Any, Any]) -> tuple[int, ...]:
     space = env.observation_space
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         return ()
+    joints = _endless_joints(env)
+    if not joints:
+        return ()
     at_rest = _observe(env, None)
     found = set()
-    for joint in _endless_joints(env):
+    for joint in joints:
         turned = _observe(env, joint)
         found |= set(np.flatnonzero(np.isclose(turned - at_rest, TURN, rtol=0, atol=1e-2)).tolist())
     return tuple(sorted(found))

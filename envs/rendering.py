@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 from typing import Any
 
 import gymnasium
@@ -62,7 +63,14 @@ def choose_backend() -> str:
 
 
 def _works(backend: str) -> bool:
-    code = f"from {_BACKENDS[backend]} import GLContext as C; c = C(16, 16); c.make_current(); c.free()"
+    code = f"""
+import mujoco
+from {_BACKENDS[backend]} import GLContext
+context = GLContext(16, 16)
+context.make_current()
+mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_100).free()
+context.free()
+"""
     try:
         tried = subprocess.run(
             [sys.executable, "-c", code], check=False, capture_output=True, timeout=60, env=_env(backend)
@@ -73,7 +81,8 @@ def _works(backend: str) -> bool:
 
 
 def _env(backend: str) -> dict[str, str]:
-    return os.environ | {"MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend if backend != "glfw" else ""}
+    platform = "" if backend == "glfw" else backend
+    return os.environ | {"MUJOCO_GL": backend, "PYOPENGL_PLATFORM": platform}
 
 
 class Renderer:
@@ -96,9 +105,13 @@ class Renderer:
         model.vis.global_.offheight = max(model.vis.global_.offheight, height)
         if fast:
             model.vis.quality.offsamples = 0
+        # A PyOpenGL platform left over from something else would make MuJoCo refuse the backend that was tried.
+        os.environ.update(_env(backend))
         self._gl = importlib.import_module(_BACKENDS[backend]).GLContext(width, height)
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        # Also when the program ends without closing it: OpenGL is torn down before Python's last objects are.
+        self.close = weakref.finalize(self, _release, self._gl, self._context)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
         if fast:
@@ -122,13 +135,12 @@ class Renderer:
         for i in range(self._model.nhfield):
             mujoco.mjr_uploadHField(self._model, self._context, i)
 
-    def close(self) -> None:
-        """Gives the context back."""
-        if self._gl is not None:
-            self._gl.make_current()
-            self._context.free()
-            self._gl.free()
-            self._gl = None
+
+def _release(gl: Any, context: mujoco.MjrContext) -> None:
+    """Gives a context back."""
+    gl.make_current()
+    context.free()
+    gl.free()
 
 
 def _camera(model: mujoco.MjModel) -> mujoco.MjvCamera:

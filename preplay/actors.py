@@ -8,7 +8,7 @@ import gymnasium
 
 import envs
 import planners
-from agent import Agent, RandomActor, configure_torch, describe
+from agent import MOST_SEEDS, Agent, RandomActor, configure_torch, describe
 from planners.errors import nearest
 from preplay.errors import UsageError
 from preplay.shipped import checkpoint_for
@@ -89,6 +89,16 @@ def cast(
     folder = checkpoint_for(found, checkpoint)
     changes = tuple(sorted((k, v) for k, v in planning.items() if v is not None))
     return Cast(found.name, planner, folder, describe(folder)["action_repeat"], changes, device)
+
+
+def check_seeds(first: int, episodes: int) -> None:
+    """Makes sure that every episode has a seed that all simulators take.
+
+    Raises:
+        UsageError: when one of them hasn't.
+    """
+    if first < 0 or first + episodes > MOST_SEEDS:
+        raise UsageError(f"--seed is {first}; it must lie between 0 and {MOST_SEEDS - episodes}")
 
 
 def check_planner(name: str | None) -> None:

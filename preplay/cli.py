@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import tyro
 
 from preplay.errors import fail, one_sentence
+from preplay.output import nothing_but_the_object
 
 # Command: where its class is, and what it does. Only the command that is run gets imported.
 COMMANDS = {
@@ -46,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         module, _, attribute = COMMANDS[name][0].partition(":")
         command = getattr(importlib.import_module(module), attribute)
         try:
-            parse(command, name, rest)()
+            job = parse(command, name, rest)
+            with nothing_but_the_object() if job.json else contextlib.nullcontext():
+                job()
         except KeyboardInterrupt:
             print("preplay: stopped", file=sys.stderr)
             raise SystemExit(130) from None

@@ -16,9 +16,10 @@ from rich.table import Table
 import envs
 from agent import Episodes, bootstrap_interval, describe
 from agent.checkpoint import write_atomically
-from preplay.actors import POLICY, RANDOM, cast, check_planner
+from preplay.actors import POLICY, RANDOM, cast, check_planner, check_seeds
 from preplay.errors import UsageError
 from preplay.options import OptionalInt
+from preplay.output import print_object
 from preplay.pool import Job, available_cores, play_jobs
 from preplay.provenance import provenance
 from preplay.text import file_name, interval_text
@@ -56,6 +57,7 @@ class Demo:
         """Plays, and reports."""
         if self.episodes < 1 or (self.workers is not None and self.workers < 1):
             raise UsageError("--episodes and --workers must be at least 1")
+        check_seeds(self.seed, self.episodes)
         if not self.tasks or not self.planners:
             raise UsageError("--tasks and --planners must name at least one each")
         for planner in self.planners:
@@ -92,7 +94,7 @@ class Demo:
         write_atomically(self.out / "returns.png", draw(tasks, stills, LABELS))
         write_report(self.out, report, LABELS)
         if self.json:
-            print(json.dumps(report | {"report": str(self.out / "report.html")}))
+            print_object(report | {"report": str(self.out / "report.html")})
             return
         console = Console(highlight=False)
         console.print(table(tasks))

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 import platform
 import shutil
@@ -17,6 +16,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from rich.markup import escape
 
+from preplay.output import print_object
 from preplay.provenance import installed, processor
 
 OK, NOTE, BROKEN = "ok", "note", "broken"
@@ -66,7 +66,7 @@ class Doctor:
                     show(console, check)
         broken = [check.name for check in checks if check.status == BROKEN]
         if self.json:
-            print(json.dumps({"healthy": not broken, "checks": [asdict(check) for check in checks]}))
+            print_object({"healthy": not broken, "checks": [asdict(check) for check in checks]})
         elif broken:
             console.print(f"\nbroken: {', '.join(broken)}")
         else:

@@ -1,15 +1,15 @@
 """`preplay run TASK`."""
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import envs
 from agent import Agent, Episodes, play
-from preplay.actors import Cast, cast
+from preplay.actors import Cast, cast, check_seeds
 from preplay.errors import UsageError
 from preplay.options import OptionalFile, OptionalFolder, OptionalInt, OptionalName, TaskName
+from preplay.output import print_object
 from preplay.progress import EpisodeDisplay
 from preplay.text import interval_text
 from preplay.video import HEIGHT, WIDTH, Video, check_video_path
@@ -50,8 +50,7 @@ class Run:
         """Plays."""
         if self.episodes < 1:
             raise UsageError(f"--episodes is {self.episodes}; it must be at least 1")
-        if not 0 <= self.seed < 2**31:
-            raise UsageError(f"--seed is {self.seed}; it must lie between 0 and 2147483647")
+        check_seeds(self.seed, self.episodes)
         if self.video is not None:
             check_video_path(self.video)
         who = cast(
@@ -72,7 +71,7 @@ class Run:
             env.close()
         planner = actor.planning.planner if isinstance(actor, Agent) else "random"
         if self.json:
-            print(json.dumps(self._result(who, planner, episodes)))
+            print_object(self._result(who, planner, episodes))
         else:
             print(sentence(planner, episodes))
             if self.video:

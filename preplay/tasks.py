@@ -1,12 +1,12 @@
 """`preplay tasks`."""
 
-import json
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
 from rich.table import Table
 
 import envs
+from preplay.output import print_object
 from preplay.shipped import shipped
 
 
@@ -28,7 +28,7 @@ class Tasks:
             rows = [
                 asdict(task) | {"checkpoint": str(agents[task.name]) if task.name in agents else None} for task in known
             ]
-            print(json.dumps({"tasks": rows}))
+            print_object({"tasks": rows})
             return
         table = Table(box=None, pad_edge=False)
         for name in ("task", "family", "repeat", "steps", "can end early", "agent"):

@@ -1,6 +1,5 @@
 """`preplay train TASK`."""
 
-import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from agent import AgentInfo, Episodes, TrainConfig, Trainer, preset
 from preplay.card import write_card
 from preplay.errors import UsageError
 from preplay.options import OptionalFolder, OptionalInt, TaskName
+from preplay.output import print_object
 from preplay.progress import TrainingDisplay
 from preplay.provenance import provenance
 from preplay.text import file_name, interval_text
@@ -99,7 +99,7 @@ class Train:
                 name: {"mean_return": r.mean_return, "interval": r.interval, "returns": r.returns}
                 for name, r in results.items()
             }
-            print(json.dumps({"folder": str(folder), "task": self.task, "steps": self.config.steps} | rows))
+            print_object({"folder": str(folder), "task": self.task, "steps": self.config.steps} | rows)
             return
         for name, r in results.items():
             print(f"{name:8} {r.mean_return:7.1f} ({interval_text(r.interval)}) over {len(r.returns)} episodes")

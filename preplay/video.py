@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 import imageio.v2 as imageio
+import imageio_ffmpeg
 
 from preplay.errors import UsageError
 
@@ -61,7 +62,8 @@ def check_video_path(path: Path) -> None:
     """Makes sure, before hours of playing, that a video can be written.
 
     Raises:
-        UsageError: for another ending than .mp4, or a folder that isn't there, can't be written, or has no room.
+        UsageError: for another ending than .mp4, a folder that isn't there, can't be written, or has no room, or where
+            there is no ffmpeg.
     """
     if path.suffix.lower() != ".mp4":
         raise UsageError(f"the video {str(path)!r} must end in .mp4")
@@ -69,6 +71,8 @@ def check_video_path(path: Path) -> None:
         raise UsageError(f"there is no folder {str(path.parent)!r} for the video")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise UsageError(f"the video {str(path)!r} can't be written there; choose another place")
+    if shutil.which(imageio_ffmpeg.get_ffmpeg_exe()) is None:
+        raise UsageError("there is no ffmpeg to encode videos with; unset IMAGEIO_FFMPEG_EXE, or let it name one")
     with contextlib.suppress(OSError):
         if shutil.disk_usage(path.parent).free < _ROOM:
             raise UsageError(f"less than {_ROOM >> 20} MB are free for the video {str(path)!r}; make room first")

@@ -50,6 +50,14 @@ class NaNObservation(Own):
         return observation
 
 
+class Chatty(Own):
+    """Prints, as many do."""
+
+    def reset(self, *, seed=None, options=None):
+        print("robot ready")
+        return super().reset(seed=seed)
+
+
 class Pixels(gymnasium.Env):
     """An image."""
 
@@ -64,6 +72,12 @@ class Pixels(gymnasium.Env):
         return self.np_random.integers(0, 256, (8, 8, 3), dtype=np.uint8), 0.0, False, False, {}
 
 
-for _name, _class in {"Own": Own, "Unbounded": Unbounded, "NaN": NaNObservation, "Pixels": Pixels}.items():
+for _name, _class in {
+    "Own": Own,
+    "Unbounded": Unbounded,
+    "NaN": NaNObservation,
+    "Chatty": Chatty,
+    "Pixels": Pixels,
+}.items():
     gymnasium.register(f"{_name}-v0", _class, max_episode_steps=20)
 gymnasium.register("Ending-v0", Own, max_episode_steps=20, kwargs={"ends_at": 5})

@@ -1,5 +1,6 @@
 """Pictures without a display."""
 
+import os
 import subprocess
 import sys
 
@@ -88,6 +89,14 @@ def test_a_named_backend_is_respected_even_when_it_fails(fresh_choice):
     with pytest.raises(RenderError, match="glfw"):
         envs.choose_backend()
     assert tried == ["glfw"]
+
+
+def test_a_platform_left_over_in_the_environment_does_no_harm(backend):
+    code = "import envs; e = envs.make('Hopper-v5', render_mode='rgb_array'); e.reset(seed=0); print(e.render().shape)"
+    environment = dict(os.environ, PYOPENGL_PLATFORM="osmesa" if backend == "egl" else "egl")
+    environment.pop("MUJOCO_GL", None)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(240, 320, 3)\n", "")
 
 
 def test_the_first_backend_that_works_is_taken(fresh_choice):

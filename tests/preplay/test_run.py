@@ -33,6 +33,13 @@ def test_json_has_what_the_design_promises(preplay, checkpoint):
     assert result["unstable"] == [False] * 3
 
 
+def test_what_an_environment_prints_is_kept_away_from_the_object(preplay):
+    code, out, err = preplay("run", "tests.envs.own:Chatty-v0", "--planner", "random", "--episodes", 2, "--json")
+    assert code == 0
+    assert json.loads(out)["returns"] == [20, 20]
+    assert err == "robot ready\n" * 2
+
+
 @pytest.mark.parametrize("planner", ["mppi", "cem", "policy", "random"])
 def test_an_episode_is_the_same_whichever_others_are_played(preplay, checkpoint, planner):
     options = [TASK, "--checkpoint", checkpoint, "--planner", planner, *QUICK]

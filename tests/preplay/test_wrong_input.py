@@ -55,6 +55,9 @@ def assert_one_sentence(result, *words):
         (["run", TASK, "--planer", "cem"], ["--planer", "--planner"]),
         (["run", TASK, "--episodes", "0"], ["--episodes", "at least 1"]),
         (["run", TASK, "--seed", "-1"], ["--seed"]),
+        (["run", TASK, "--seed", str(2**31)], ["--seed", "2147483638"]),
+        (["demo", "--seed", "-1"], ["--seed"]),
+        (["train", TASK, "--evaluation-seed", str(2**32)], ["evaluation_seed", "2147483638"]),
         (["run", TASK, "--checkpoint", "nowhere"], ["nowhere"]),
         (["run", "lqr-lqr-2-1"], ["no trained agent ships", "preplay train lqr-lqr-2-1"]),
         (["run", TASK, "--planner", "random", "--video", "film.gif"], [".mp4"]),
@@ -165,6 +168,13 @@ def test_no_rendering_backend(preplay, no_backend, checkpoint, tmp_path):
     video = tmp_path / "film.mp4"
     result = preplay("run", TASK, "--checkpoint", checkpoint, "--video", video)
     assert_one_sentence(result, "OpenGL", "install")
+    assert not video.exists()
+
+
+def test_no_program_that_encodes_videos(preplay, monkeypatch, checkpoint, tmp_path):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
+    video = tmp_path / "film.mp4"
+    assert_one_sentence(preplay("run", TASK, "--checkpoint", checkpoint, "--video", video), "ffmpeg")
     assert not video.exists()
 
 

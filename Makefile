@@ -32,7 +32,7 @@ setup-dev: $(VENV)/.installed-dev
 
 $(VENV)/bin/python:
 	@$(PYTHON) --version >/dev/null 2>&1 || { echo "preplay needs Python 3.11: on Debian, apt-get install python3.11 python3.11-venv; or make PYTHON=/path/to/python3.11"; exit 2; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "making $(VENV) failed; on Debian: apt-get install python3.11-venv"; exit 2; }
 
 # The tested set of versions is pinned in constraints.txt; torch comes first, as a CPU build where there is one.
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt

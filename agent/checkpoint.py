@@ -114,7 +114,7 @@ def describe(folder: str | Path) -> dict[str, Any]:
         description = json.loads(file.read_text())
     except FileNotFoundError:
         raise CheckpointError(f"{str(folder)!r} is not a checkpoint: it has no config.json") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{file} can't be read: {error}") from None
     if not isinstance(description, dict) or "schema" not in description:
         raise CheckpointError(f"{file} is not the description of a preplay checkpoint")
@@ -184,7 +184,10 @@ def _weights_path(folder: Path, description: dict[str, Any]) -> Path:
 
 
 def _read(path: Path, sha256: str) -> dict[str, torch.Tensor]:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise CheckpointError(f"{path} is damaged: its content does not match the checksum in config.json")
     try:

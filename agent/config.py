@@ -17,6 +17,14 @@ T = TypeVar("T")
 MOST_SEEDS = 2**31
 
 
+def _within(config: Any, section: str, low: int | float, high: int | float, *names: str) -> None:
+    """Makes sure that numbers lie in [low, high], which NaN does not."""
+    for name in names:
+        value = getattr(config, name)
+        if not low <= value <= high:
+            raise ConfigError(f"{section}{name} is {value}; it must lie between {low:,} and {high:,}")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Sizes of the latent world model.
@@ -42,15 +50,14 @@ class ModelConfig:
     observation_clip: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("latent_dim", "hidden_dim", "encoder_dim", "simplex_dim", "value_heads"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+        _within(self, "model.", 1, 16_384, "latent_dim", "hidden_dim", "encoder_dim", "simplex_dim", "value_heads")
+        _within(self, "model.", 2, 16_384, "bins")
+        _within(self, "model.", 1e-3, 80, "bin_range")  # its exponential must be a float32
+        _within(self, "model.", 1e-3, 1e6, "observation_clip")
         if self.latent_dim % self.simplex_dim:
             raise ConfigError(
                 f"model.latent_dim is {self.latent_dim}; it must be a multiple of simplex_dim, {self.simplex_dim}"
             )
-        if self.bins < 2 or self.bin_range <= 0:
-            raise ConfigError("model.bins must be at least 2 and model.bin_range positive")
 
 
 @dataclass(frozen=True)
@@ -74,11 +81,9 @@ class PlanningConfig:
     proposals: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "samples", "iterations", "elites"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"planning.{name} is {getattr(self, name)}; it must be at least 1")
-        if self.proposals < 0:
-            raise ConfigError(f"planning.proposals is {self.proposals}; it must be 0 or more")
+        _within(self, "planning.", 1, 1000, "horizon", "iterations")
+        _within(self, "planning.", 1, 100_000, "samples", "elites")
+        _within(self, "planning.", 0, 100_000, "proposals")
 
 
 @dataclass(frozen=True)
@@ -128,8 +133,17 @@ class LearnerConfig:
     discount: float | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.horizon < 1:
-            raise ConfigError("learner.batch_size and learner.horizon must be at least 1")
+        _within(self, "learner.", 1, 100_000, "batch_size")
+        _within(self, "learner.", 1, 1000, "horizon")
+        _within(self, "learner.", 0, 1, "learning_rate", "rho", "target_rate")
+        _within(self, "learner.", 1e-9, 1e9, "gradient_clip")
+        weights = "consistency_weight", "reward_weight", "value_weight", "continue_weight", "entropy_weight"
+        _within(self, "learner.", 0, 1e6, "encoder_rate", "weight_decay", *weights)
+        _within(self, "learner.", -20, 10, "log_std_min", "log_std_max")
+        if self.log_std_min >= self.log_std_max:
+            raise ConfigError(
+                f"learner.log_std_min is {self.log_std_min}; it must lie below log_std_max, {self.log_std_max}"
+            )
         if self.discount is not None and not 0 < self.discount < 1:
             raise ConfigError(f"learner.discount is {self.discount}; it must lie between 0 and 1")
 
@@ -182,15 +196,13 @@ class TrainConfig:
     planning: PlanningConfig = field(default_factory=PlanningConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "capacity", "evaluation_episodes", "final_episodes", "threads"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("random_steps", "updates_per_decision", "evaluate_every", "seed", "evaluation_seed"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        _within(self, "", 1, 10**12, "steps", "capacity")
+        _within(self, "", 1, 10**6, "evaluation_episodes", "final_episodes")
+        _within(self, "", 1, 1024, "threads")
+        _within(self, "", 0, 10**12, "random_steps", "evaluate_every", "seed")
+        _within(self, "", 0, 1000, "updates_per_decision")
         most = MOST_SEEDS - max(self.evaluation_episodes, self.final_episodes)
-        if self.evaluation_seed > most:
-            raise ConfigError(f"evaluation_seed is {self.evaluation_seed}; it must be at most {most}")
+        _within(self, "", 0, most, "evaluation_seed")
 
 
 PRESETS: dict[str, TrainConfig] = {

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from agent import PRESETS, Agent, Experience, Learner, TrainConfig
 from agent.checkpoint import write_atomically
-from preplay.errors import one_sentence
+from preplay.errors import UsageError, one_sentence
 from preplay.provenance import provenance
 from preplay.timing import ACTION_DIM, OBSERVATION_DIM, untrained_agent
 
@@ -33,7 +33,7 @@ from preplay.timing import ACTION_DIM, OBSERVATION_DIM, untrained_agent
 class Speed:
     """Time a plan and an update for each preset, on one thread, beside this machine's matrix-product rate."""
 
-    presets: tuple[str, ...] = ("tiny", "small", "base")
+    presets: tuple[Literal["tiny", "small", "base"], ...] = ("tiny", "small", "base")
     """Which."""
     precisions: tuple[Literal["highest", "high", "medium"], ...] = ("highest", "medium")
     """Matrix-product precisions, as --matmul-precision of preplay train takes them."""
@@ -47,6 +47,8 @@ class Speed:
 
 def main(options: Speed) -> None:
     """Measures, prints a table and writes it down."""
+    if options.rounds < 1 or not options.presets or not options.precisions:
+        raise UsageError("--rounds must be at least 1, and --presets and --precisions must name at least one each")
     torch.set_num_threads(1)
     subjects = {
         (name, precision): subject(replace(PRESETS[name], device="cpu", threads=1, matmul_precision=precision))

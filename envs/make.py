@@ -80,6 +80,6 @@ def _gymnasium(task: Task) -> gymnasium.Env[Any, Any]:
         warnings.filterwarnings("ignore", message=".*is out of date.*")
         try:
             return gymnasium.make(task.id, max_episode_steps=task.max_episode_steps, disable_env_checker=True)
-        except (gymnasium.error.Error, ImportError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise TaskError(f"task {task.name!r} can't be made: {reason}") from None
+        except Exception as error:  # whatever a user's environment does
+            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            raise TaskError(f"task {task.name!r} can't be made: {reason}") from error

@@ -4,6 +4,7 @@ MuJoCo's own renderer decides which OpenGL backend to use when it is first impor
 most people don't know. Here the backend is chosen when the first picture is asked for, by trying.
 """
 
+import atexit
 import functools
 import importlib
 import os
@@ -110,8 +111,11 @@ class Renderer:
         self._gl = importlib.import_module(_BACKENDS[backend]).GLContext(width, height)
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        # Also when the program ends without closing it: OpenGL is torn down before Python's last objects are.
         self.close = weakref.finalize(self, _release, self._gl, self._context)
+        # A program that ends without closing it must do so before MuJoCo's own exit handler, registered by the import
+        # above, shuts OpenGL down; when finalizers come of themselves is left to chance.
+        self.close.atexit = False
+        atexit.register(self.close)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
         if fast:
@@ -162,7 +166,7 @@ class Rendered(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, width=width, height=height)
         super().__init__(env)
         if physics(env) is None:
-            raise RenderError(f"{env} is no MuJoCo environment, and preplay can draw no other")
+            raise RenderError(f"{type(env.unwrapped).__name__} is no MuJoCo environment; preplay can draw no other")
         choose_backend()  # a machine that can't draw should say so before an episode is played
         self._width, self._height = width, height
         self._renderer: Renderer | None = None

@@ -101,10 +101,13 @@ def _suite_tasks() -> dict[str, Task]:
 def _gymnasium_task(name: str) -> Task:
     module, colon, identifier = name.partition(":")
     if colon:
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise TaskError(f"task {name!r} names {module!r}, which is no module; expected module:Id")
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise TaskError(f"task {name!r} names the module {module!r}, which can't be imported: {error}") from None
+        except Exception as error:  # whatever a user's module does
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise TaskError(f"task {name!r} names the module {module!r}, which can't be imported: {reason}") from error
     else:
         identifier = name
     try:

@@ -81,6 +81,7 @@ def cast(
     """
     found = envs.find(task)
     check_planner(planner)
+    check_time_limit(found)
     if planner == RANDOM and checkpoint is None:
         try:
             checkpoint = checkpoint_for(found, None)
@@ -98,7 +99,22 @@ def check_seeds(first: int, episodes: int) -> None:
         UsageError: when one of them hasn't.
     """
     if first < 0 or first + episodes > MOST_SEEDS:
-        raise UsageError(f"--seed is {first}; it must lie between 0 and {MOST_SEEDS - episodes}")
+        raise UsageError(
+            f"--seed is {first} and --episodes {episodes}; the episodes' seeds must lie between 0 and {MOST_SEEDS - 1}"
+        )
+
+
+def check_time_limit(task: envs.Task) -> None:
+    """Makes sure that episodes end.
+
+    Raises:
+        UsageError: when the task has no time limit.
+    """
+    if task.decisions is None:
+        raise UsageError(
+            f"episodes of {task.name!r} have no time limit and might never end; register it with max_episode_steps, "
+            "or wrap envs.make(..., max_episode_steps=...) in a program of your own"
+        )
 
 
 def check_planner(name: str | None) -> None:

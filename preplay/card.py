@@ -31,6 +31,7 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
     """The card's text."""
     training, config = description["training"], description["config"]
     hours = training.get("seconds_with_final_evaluation", 0) / 3600
+    threads = "one thread" if config["threads"] == 1 else f"{config['threads']} threads"
     final = [r for r in records if r["kind"] == "final"]
     curve = [r for r in records if r["kind"] == "evaluation"]
     lines = [
@@ -43,7 +44,7 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
         f"- Commit: `{training.get('commit')}`, {training.get('date')}",
         f"- Environment steps: {training.get('steps'):,}, action repeat {description['action_repeat']} included "
         f"({training.get('steps') // description['action_repeat']:,} decisions); seed {config['seed']}",
-        f"- Time: {hours:.2f} hours, evaluations included, on one thread of {training.get('machine')}, "
+        f"- Time: {hours:.2f} hours, evaluations included, with {threads} on {training.get('machine')}, "
         f"matrix products at torch's {config['matmul_precision']!r} precision",
         f"- Weights: {description['precision']}, as they were evaluated below",
         "",
@@ -66,6 +67,9 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
             p50 = r["milliseconds"]["p50"]
             lines.append(f"| {name} | {r['mean_return']:.1f} | {spread} | {each} | {p50:.1f} |")
         lines.append("")
+        planned, prior = (next((r for r in final if (r["planner"] == "policy") == off), None) for off in (False, True))
+        if planned and prior and planned["mean_return"] < prior["mean_return"]:
+            lines += ["The planner did worse here than the policy prior alone.", ""]
     if curve:
         lines += [
             "While it learned: " + ", ".join(f"{r['mean_return']:.0f} at {r['step']:,}" for r in curve) + " steps "

@@ -74,7 +74,7 @@ def _returns(axes: Axes, rows: dict[str, Any], labels: dict[str, str], last: boo
     axes.set_ylim(-len(rows) + 0.45, 0.65)
     most = max(max(row["returns"]) for row in rows.values())
     least = min(min(row["returns"]) for row in rows.values())
-    axes.set_xlim(min(0.0, least * 1.05) - 0.02 * most, 1050 if 0 < most <= 1000 and least >= 0 else most * 1.08 + 1)
+    axes.set_xlim(*span(least, most))
     axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
@@ -82,3 +82,12 @@ def _returns(axes: Axes, rows: dict[str, Any], labels: dict[str, str], last: boo
     axes.tick_params(axis="y", length=0)
     if last:
         axes.set_xlabel("return: each episode, and the mean with its 95 % interval", fontsize=8.5)
+
+
+def span(least: float, most: float) -> tuple[float, float]:
+    """Where an axis begins and ends that must show zero and returns from `least` to `most`."""
+    if least >= 0 and 0 < most <= 1000:  # the suite's returns, on the suite's scale
+        most = 1000
+    least, most = min(least, 0.0), max(most, 0.0)
+    room = 0.05 * max(most - least, 1.0)
+    return least - 0.4 * room, most + room

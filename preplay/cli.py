@@ -5,6 +5,7 @@ import importlib
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,18 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command. Exit code 0 when it did its job, 2 for a user's mistake."""
+    # Whoever is stopped still tidies up: half a film, a run that stored nothing, worker processes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A console script doesn't look for modules where the user stands. Last, so that nobody's `envs` hides ours.
+    sys.path.append(os.getcwd())
+    try:
+        _main(arguments)
+    except KeyboardInterrupt:
+        print("preplay: stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())
@@ -46,13 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_sentence():
         module, _, attribute = COMMANDS[name][0].partition(":")
         command = getattr(importlib.import_module(module), attribute)
-        try:
-            job = parse(command, name, rest)
-            with nothing_but_the_object() if job.json else contextlib.nullcontext():
-                job()
-        except KeyboardInterrupt:
-            print("preplay: stopped", file=sys.stderr)
-            raise SystemExit(130) from None
+        job = parse(command, name, rest)
+        with nothing_but_the_object() if job.json else contextlib.nullcontext():
+            job()
 
 
 def parse(command: type, name: str, arguments: list[str]) -> Any:

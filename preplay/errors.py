@@ -5,6 +5,16 @@ import errno
 import sys
 from collections.abc import Iterator
 
+_UNUSABLE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EDQUOT,
+    errno.ENAMETOOLONG,
+}
+
 
 class UsageError(ValueError):
     """Something on the command line that doesn't fit together."""
@@ -16,31 +26,34 @@ def one_sentence() -> Iterator[None]:
 
     Anything else is a defect of ours and keeps its traceback.
     """
-    # Imported here so that a mistake on the command line is answered before torch is loaded.
-    from agent import CheckpointError, ConfigError, DivergedError, ObservationError
-    from envs import RenderError, TaskError
-    from planners import PlannerError
-
-    mendable = (
-        UsageError,
-        CheckpointError,
-        ConfigError,
-        DivergedError,
-        ObservationError,
-        RenderError,
-        TaskError,
-        PlannerError,
-    )
     try:
         yield
-    except mendable as error:
-        fail(str(error))
-    except OSError as error:
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        fail(sentence)
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to say of an error; None where it is no user's mistake."""
+    if isinstance(error, UsageError):
+        return str(error)
+    if isinstance(error, OSError):
         if error.errno == errno.ENOSPC:
-            fail(f"the disk is full; make room and start again (while writing {error.filename or 'the run folder'})")
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EDQUOT):
-            fail(f"can't write {error.filename!r}: {(error.strerror or 'no permission').lower()}; choose another --out")
-        raise
+            return f"the disk is full; make room and start again (while writing {error.filename or 'the run folder'})"
+        if error.errno in _UNUSABLE:
+            reason = (error.strerror or "no permission").lower()
+            return f"can't use {error.filename!r}: {reason}; choose another place"
+    try:
+        # Not at the top: where a package is broken, the doctor must still be able to say so.
+        from agent import CheckpointError, ConfigError, DivergedError, ObservationError
+        from envs import RenderError, TaskError
+        from planners import PlannerError
+    except Exception:
+        return None
+    mendable = CheckpointError, ConfigError, DivergedError, ObservationError, RenderError, TaskError, PlannerError
+    return str(error) if isinstance(error, mendable) else None
 
 
 def fail(sentence: str) -> None:

@@ -23,18 +23,20 @@ def provenance() -> dict[str, Any]:
 
 def commit() -> str | None:
     """The commit of the source tree that preplay runs from, with a + where it has changes; None outside one."""
-    here = Path(__file__).parent
+    # An installed copy may lie inside somebody else's repository, whose commits say nothing of it.
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return _git("describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*")
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says about the folder of this file; None where it has nothing to say."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
-        asked = subprocess.run(
-            ["git", "-C", here, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
+        asked = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return asked.stdout.strip() or None
+    return asked.stdout.strip() or None if asked.returncode == 0 else None
 
 
 def installed(name: str) -> str | None:

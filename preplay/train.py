@@ -1,5 +1,6 @@
 """`preplay train TASK`."""
 
+import contextlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ import tyro
 
 import envs
 from agent import AgentInfo, Episodes, TrainConfig, Trainer, preset
+from preplay.actors import check_time_limit
 from preplay.card import write_card
 from preplay.errors import UsageError
 from preplay.options import OptionalFolder, OptionalInt, TaskName
@@ -55,6 +57,7 @@ class Train:
     def __call__(self) -> None:
         """Trains."""
         task = envs.find(self.task)
+        check_time_limit(task)
         folder = self.out or Path("runs") / f"{file_name(task.name)}-seed{self.config.seed}"
         self._check_folder(folder)
         env = envs.make(self.task, action_repeat=self.action_repeat)
@@ -68,15 +71,14 @@ class Train:
             envs.winding_angles(evaluation_env),
             provenance(),
         )
-        made = not folder.exists()
+        made = [part for part in (folder, *folder.parents) if not part.exists()]
         with TrainingDisplay(task.name, quiet=self.json) as display:
             try:
                 trainer = Trainer(env, evaluation_env, self.config, info, folder, display.update)
                 results = trainer.run()
             except BaseException:
-                # A run that failed before it stored anything leaves no empty shell behind.
-                if made and folder.exists() and not (folder / "config.json").exists():
-                    shutil.rmtree(folder, ignore_errors=True)
+                if not (folder / "config.json").exists():
+                    self._leave_no_shell(folder, made)
                 raise
             finally:
                 env.close()
@@ -92,6 +94,14 @@ class Train:
             raise UsageError(
                 f"less than {ROOM >> 20} MB are free for {str(folder)!r}; make room or choose another --out"
             )
+
+    def _leave_no_shell(self, folder: Path, made: list[Path]) -> None:
+        """Removes what a run wrote that failed before it stored an agent, and the folders made for it."""
+        for left in folder.iterdir() if folder.exists() else ():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        with contextlib.suppress(OSError):  # a folder that others use by now stays
+            for part in made:
+                part.rmdir()
 
     def _say(self, folder: Path, results: dict[str, Episodes]) -> None:
         if self.json:

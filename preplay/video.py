@@ -10,6 +10,7 @@ from typing import Any
 
 import imageio.v2 as imageio
 import imageio_ffmpeg
+from imageio.v3 import immeta
 
 from preplay.errors import UsageError
 
@@ -50,12 +51,20 @@ class Video:
         try:
             self._writer.close()
             if kind is None:
+                self._check()
                 os.replace(self._aside, self._path)
         finally:
             self._aside.unlink(missing_ok=True)
             if isinstance(error, OSError) and shutil.disk_usage(self._path.parent).free < 2**20:
                 # ffmpeg dies of a full disk, and all that is seen of it from here is a broken pipe.
                 raise OSError(errno.ENOSPC, "no space left on the device", str(self._path)) from error
+
+    def _check(self) -> None:
+        """Makes sure that the file is whole: ffmpeg ends in silence when there is no room for its last bytes."""
+        try:
+            immeta(self._aside, plugin="FFMPEG")
+        except (OSError, RuntimeError, ValueError) as error:
+            raise OSError(errno.ENOSPC, "no space left on the device", str(self._path)) from error
 
 
 def check_video_path(path: Path) -> None:

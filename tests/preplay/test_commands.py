@@ -1,16 +1,20 @@
 """`preplay` itself, `preplay tasks`, `preplay doctor`, and the names that the package hands on."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import envs
 import preplay as package
-from preplay import doctor
+from preplay import doctor, provenance
 from preplay.cli import COMMANDS
 from preplay.shipped import shipped
+from tests.envs import own
 
 
 def test_without_arguments_it_says_what_there_is(preplay):
@@ -80,6 +84,37 @@ def test_doctor_lives_through_what_is_broken(preplay, monkeypatch, no_backend):
     assert checks["suite"]["found"] == "ImportError: cannot import name 'x'"
     assert checks["rendering"]["status"] == "note"
     assert checks["rendering"]["advice"].startswith("install one")
+
+
+def command(folder, *arguments, **variables):
+    """A command in a process of its own, started in a folder, as the installed script starts it."""
+    script = Path(sys.executable).with_name("preplay")
+    environment = os.environ | {name: str(value) for name, value in variables.items()}
+    return subprocess.run(
+        [script, *arguments], check=False, capture_output=True, text=True, cwd=folder, env=environment
+    )
+
+
+def test_doctor_says_which_package_is_broken(tmp_path):
+    (tmp_path / "mujoco.py").write_text("raise ImportError('libmujoco.so.3 is gone')")
+    done = command(tmp_path, "doctor", "--json", PYTHONPATH=tmp_path)
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert (done.returncode, done.stderr.count("Traceback")) == (1, 0)
+    assert "libmujoco.so.3 is gone" in checks["suite"]["found"]
+    assert checks["versions"]["status"] != "broken"
+
+
+def test_a_module_in_the_users_folder_is_found(tmp_path):
+    shutil.copy(own.__file__, tmp_path / "robots_of_mine.py")
+    done = command(tmp_path, "run", "robots_of_mine:Own-v0", "--planner", "random", "--episodes", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["returns"] == [20.0]
+
+
+def test_a_commit_is_told_only_of_our_own_repository(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    assert provenance.commit() is None
 
 
 def test_the_public_names_are_handed_on():

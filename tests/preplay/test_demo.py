@@ -98,6 +98,15 @@ def test_a_task_whose_name_is_markup_cannot_break_the_page(tmp_path):
     assert "<script>" not in page(tmp_path, report, {})
 
 
+@pytest.mark.parametrize(("least", "most"), [(3, 3), (-900, -100), (0, 0), (5e3, 8e3), (-5, 5), (20, 990)])
+def test_every_return_lies_within_the_axis(least, most):
+    from preplay.chart import span
+
+    begins, ends = span(least, most)
+    assert begins < min(least, 0)
+    assert ends > max(most, 0)
+
+
 def test_the_picture_takes_any_range():
     from preplay.chart import draw
 

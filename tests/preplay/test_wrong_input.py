@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from preplay.video import Video
 from tests.preplay.conftest import QUICK, TASK, save_agent
 
 TRAIN = ["train", TASK, "--preset", "tiny"]
@@ -55,15 +56,28 @@ def assert_one_sentence(result, *words):
         (["run", TASK, "--planer", "cem"], ["--planer", "--planner"]),
         (["run", TASK, "--episodes", "0"], ["--episodes", "at least 1"]),
         (["run", TASK, "--seed", "-1"], ["--seed"]),
-        (["run", TASK, "--seed", str(2**31)], ["--seed", "2147483638"]),
+        (["run", TASK, "--seed", str(2**31)], ["--seed", "2147483647"]),
+        (["run", TASK, "--episodes", str(10**10)], ["--episodes", "10000000000"]),
+        (["run", "lqr-lqr-6-2", "--planner", "random"], ["no time limit", "max_episode_steps"]),
+        (["train", "lqr-lqr-6-2"], ["no time limit"]),
+        (["run", ":Hopper-v5"], ["module:Id"]),
+        (["run", ".x:Hopper-v5"], ["module:Id"]),
+        (["run", "json:Hoper-v5"], ["json:Hoper-v5"]),
+        (["train", TASK, "--learner.learning-rate", "nan"], ["learner.learning_rate is nan", "between 0 and 1"]),
+        (["train", TASK, "--learner.weight-decay", "-1"], ["weight_decay"]),
+        (["train", TASK, "--learner.log-std-min", "5"], ["log_std_min", "below log_std_max"]),
+        (["train", TASK, "--threads", "99999999999"], ["threads", "1,024"]),
+        (["train", TASK, "--model.bins", "1000000000"], ["bins"]),
+        (["train", TASK, "--planning.samples", "99999999999"], ["samples"]),
+        (["train", TASK, "--out", "x" * 300], ["name too long"]),
         (["demo", "--seed", "-1"], ["--seed"]),
-        (["train", TASK, "--evaluation-seed", str(2**32)], ["evaluation_seed", "2147483638"]),
+        (["train", TASK, "--evaluation-seed", str(2**32)], ["evaluation_seed", "2,147,483,638"]),
         (["run", TASK, "--checkpoint", "nowhere"], ["nowhere"]),
-        (["run", "lqr-lqr-2-1"], ["no trained agent ships", "preplay train lqr-lqr-2-1"]),
+        (["run", "dog-run"], ["no trained agent ships", "preplay train dog-run"]),
         (["run", TASK, "--planner", "random", "--video", "film.gif"], [".mp4"]),
         (["run", TASK, "--planner", "random", "--video", "nowhere/film.mp4"], ["nowhere"]),
         (["demo", "--episodes", "0"], ["--episodes"]),
-        (["demo", "--tasks", "lqr-lqr-2-1"], ["no trained agent ships"]),
+        (["demo", "--tasks", "dog-run"], ["no trained agent ships"]),
         (["doctor", "--fast"], ["--fast"]),
         (["tasks", "walker"], ["walker"]),
     ],
@@ -162,6 +176,45 @@ def test_observations_that_make_no_sense(preplay, tmp_path, task, words):
     )
     assert_one_sentence(result, *words)
     assert not (tmp_path / "run").exists()
+    (tmp_path / "mine").mkdir()
+    assert_one_sentence(preplay("train", task, "--preset", "tiny", "--out", tmp_path / "mine"), *words)
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+BROKEN = {
+    "syntax": ("1 +", "SyntaxError"),
+    "fails": ("1 / 0", "ZeroDivisionError"),
+    "needs": (
+        "import gymnasium\nclass Needs(gymnasium.Env):\n    def __init__(self, robot): ...\n"
+        "gymnasium.register('Needs-v0', Needs, max_episode_steps=5)",
+        "robot",
+    ),
+}
+
+
+@pytest.mark.parametrize("module", BROKEN)
+def test_a_users_module_that_fails(preplay, tmp_path, monkeypatch, module):
+    code, word = BROKEN[module]
+    (tmp_path / f"{module}_of_mine.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    task = f"{module}_of_mine:Needs-v0"
+    assert_one_sentence(preplay("run", task, "--planner", "random"), module, word)
+
+
+def test_a_film_that_could_not_be_finished_does_not_replace_the_older_one(preplay, checkpoint, monkeypatch, tmp_path):
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"older")
+    real = Video._check
+
+    def cut(self):  # as a disk that fills up at the last moment leaves it
+        os.truncate(self._aside, 200)
+        real(self)
+
+    monkeypatch.setattr(Video, "_check", cut)
+    result = preplay("run", TASK, "--checkpoint", checkpoint, "--episodes", 1, "--video", film, *QUICK)
+    assert_one_sentence(result, "disk is full", "film.mp4")
+    assert [file.name for file in tmp_path.glob("*.mp4")] == ["film.mp4"]
+    assert film.read_bytes() == b"older"
 
 
 def test_no_rendering_backend(preplay, no_backend, checkpoint, tmp_path):

@@ -112,5 +112,6 @@ class Train:
             print_object({"folder": str(folder), "task": self.task, "steps": self.config.steps} | rows)
             return
         for name, r in results.items():
-            print(f"{name:8} {r.mean_return:7.1f} ({interval_text(r.interval)}) over {len(r.returns)} episodes")
+            episodes = "1 episode" if len(r.returns) == 1 else f"{len(r.returns)} episodes"
+            print(f"{name:8} {r.mean_return:7.1f} ({interval_text(r.interval)}) over {episodes}")
         print(f"stored in {folder}; play it with: preplay run {self.task} --checkpoint {folder}")

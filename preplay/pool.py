@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import envs
 from agent import Agent, Episodes, RandomActor, play
 from preplay.actors import Cast
-from preplay.video import Video
+from preplay.video import Video, remove_unfinished
 
 # Of the frames of a filmed episode.
 FILM = {"render_mode": "rgb_array", "width": 320, "height": 240}
@@ -70,8 +70,14 @@ def play_jobs(jobs: list[Job], workers: int | None = None) -> Iterator[Played]:
             yield done.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for worker in multiprocessing.active_children():
+        running = multiprocessing.active_children()
+        for worker in running:
             worker.terminate()
+        for worker in running:
+            worker.join(5)
+        for job in jobs:  # a worker that is terminated has no time to tidy up
+            if job.video is not None:
+                remove_unfinished(job.video)
         raise
     pool.shutdown()
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
 from pathlib import Path
@@ -65,6 +66,12 @@ class Video:
             immeta(self._aside, plugin="FFMPEG")
         except (OSError, RuntimeError, ValueError) as error:
             raise OSError(errno.ENOSPC, "no space left on the device", str(self._path)) from error
+
+
+def remove_unfinished(path: Path) -> None:
+    """Removes what a process that was killed left of a video written to `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp.mp4"):
+        left.unlink(missing_ok=True)
 
 
 def check_video_path(path: Path) -> None:

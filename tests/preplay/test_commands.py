@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,18 @@ def test_a_module_in_the_users_folder_is_found(tmp_path):
     done = command(tmp_path, "run", "robots_of_mine:Own-v0", "--planner", "random", "--episodes", "1", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["returns"] == [20.0]
+
+
+def test_a_run_that_is_terminated_leaves_nothing_behind(tmp_path):
+    script = Path(sys.executable).with_name("preplay")
+    options = ["--preset", "tiny", "--steps", "5000000", "--random-steps", "5000000", "--evaluate-every", "0"]
+    running = subprocess.Popen([script, "train", "Reacher-v5", *options], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/*/metrics.jsonl")) and time.monotonic() < end:
+        time.sleep(0.1)
+    running.terminate()
+    assert running.wait(30) == 143
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_commit_is_told_only_of_our_own_repository(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """The agent: encode, plan, act."""
 
-from dataclasses import dataclass, field, replace
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,11 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-import planners
 from agent.config import PlanningConfig, TrainConfig
 from agent.errors import ConfigError, ObservationError
+from agent.running import Running, decide, from_arrays, to_arrays
 from agent.world_model import WorldModel
-from planners import Plan
+from planners import Plan, Planner
 
 
 @dataclass
@@ -78,9 +80,9 @@ class Agent:
         self.observation_space = spaces.Box(-np.inf, np.inf, (observation_dim,), np.float32)
         self.action_space = spaces.Box(-1, 1, (action_dim,), np.float32)
         self.planning = config.planning
+        self.planner: Planner | None = None
         self.use_planner()
         self.seed(seed)
-        self._warm_start: Tensor | None = None
 
     def use_planner(self, planning: PlanningConfig | None = None, **changes: Any) -> "Agent":
         """Plans differently from now on.
@@ -95,24 +97,10 @@ class Agent:
         Raises:
             ConfigError, planners.PlannerError: for what does not exist or makes no sense.
         """
-        planning = planning or self.planning
-        try:
-            planning = replace(planning, **changes)
-        except TypeError as error:
-            raise ConfigError(f"no such planning option: {error}") from None
-        planner = None
-        if planning.planner != "policy":
-            planner = planners.make(
-                planning.planner,
-                horizon=planning.horizon,
-                action_dim=self.model.action_dim,
-                samples=planning.samples,
-                iterations=planning.iterations,
-                elites=planning.elites,
-            )
-        self.planner: planners.Planner | None = planner
+        planning = (planning or self.planning).changed(**changes)
+        self.planner = planning.make(self.model.action_dim)
         self.planning = planning
-        self._warm_start = None
+        self.reset()
         return self
 
     def seed(self, seed: int) -> None:
@@ -121,12 +109,19 @@ class Agent:
 
     def reset(self) -> None:
         """Forgets the running plan. Call it when an episode begins."""
-        self._warm_start = None
+        self._running: Running | None = None
+        self.last_plan: Plan | None = None
+
+    @property
+    def budget(self) -> float | None:
+        """Seconds that a decision may take; None for as long as it takes."""
+        milliseconds = self.planning.budget_ms
+        return None if milliseconds is None or self.planner is None else milliseconds / 1000
 
     def act(self, observation: ArrayLike, explore: bool = False) -> Float[np.ndarray, "*B A"]:
         """The next action, for one environment or a batch.
 
-        The plan is remembered as the next call's warm start, so call `reset` when episodes begin.
+        The plan is remembered, as `last_plan` and as the next call's warm start, so call `reset` when episodes begin.
 
         Args:
             observation: (O,) or (B, O), finite.
@@ -139,9 +134,7 @@ class Agent:
             ObservationError: for a wrong shape, NaN or infinity.
         """
         x = self._observation(observation)
-        if self._warm_start is not None and len(self._warm_start) != len(x):
-            self._warm_start = None
-        action, self._warm_start = self._decide(x, self._warm_start, explore)
+        action, self.last_plan, self._running = self._decide(x, self._running, explore)
         return action[0] if np.ndim(observation) == 1 else action
 
     def predict(
@@ -163,58 +156,84 @@ class Agent:
             action (A,) or (B, A), and the state for the next call.
         """
         x = self._observation(observation)
-        warm = None
-        if state is not None:
-            warm = torch.from_numpy(np.array(state[0], np.float32)).to(self.device)
-            if episode_start is not None:
-                warm[torch.from_numpy(np.asarray(episode_start, bool).reshape(-1)).to(self.device)] = 0
-        action, warm = self._decide(x, warm, not deterministic)
-        after = None if warm is None else (warm.cpu().numpy(),)
-        return (action[0] if np.ndim(observation) == 1 else action), after
+        running = None if state is None else from_arrays(state, episode_start, self.device)
+        action, _, running = self._decide(x, running, not deterministic)
+        return (action[0] if np.ndim(observation) == 1 else action), None if running is None else to_arrays(running)
 
-    def plan(self, observation: ArrayLike, warm_start: Tensor | None = None, deadline: float | None = None) -> Plan:
+    def plan(
+        self, observation: ArrayLike, warm_start: Plan | Tensor | None = None, deadline: float | None = None
+    ) -> Plan:
         """The whole plan for observations (O,) or (B, O).
 
         Args:
             observation: finite.
-            warm_start: (B, H, A) where the search begins.
+            warm_start: (B, H, A) where the search begins, or a `Plan`.
             deadline: a `time.monotonic()` instant to be done by.
 
         Raises:
             ConfigError: when the agent has no planner.
         """
-        return self._plan(self._observation(observation), warm_start, deadline)
+        x = self._observation(observation)
+        with self._without_gradients():
+            return self._plan(x, warm_start, deadline)
 
-    @torch.inference_mode()
-    def _plan(self, x: Tensor, warm_start: Tensor | None = None, deadline: float | None = None) -> Plan:
+    def value(self, observations: Float[Tensor, "M O"]) -> Float[Tensor, "M"]:
+        """What the agent expects to earn from states on, discounted: the value of the prior's most likely action.
+
+        It is what a search ends with, in the learned model and, where wanted, in another one.
+        """
+        with torch.inference_mode():
+            return self.model.state_value(self.model.encode(observations.to(self.device)))
+
+    def _plan(self, x: Tensor, warm_start: Plan | Tensor | None = None, deadline: float | None = None) -> Plan:
         if self.planner is None:
             raise ConfigError("this agent acts by its policy prior alone; give it a planner with use_planner")
         latent = self.model.encode(x)
-        proposals = None
-        if self.planning.proposals:
-            proposals = self.model.propose(latent, self.planning.proposals, self.planning.horizon, self.generator)
         return self.planner.plan(
             self.model.score(latent),
             batch=len(x),
             warm_start=warm_start,
-            proposals=proposals,
+            proposals=self._proposals(latent),
             deadline=deadline,
             generator=self.generator,
             device=self.device,
         )
 
-    @torch.inference_mode()
-    def _decide(self, x: Tensor, warm: Tensor | None, explore: bool) -> tuple[np.ndarray, Tensor | None]:
-        """Actions (B, A), and the next warm start (None without a planner)."""
-        if self.planner is None:
-            latent = self.model.encode(x)
-            action, _ = self.model.act(latent, self._noise(len(x)) if explore else None)
-            return action.cpu().numpy(), None
-        plan = self._plan(x, warm)
-        action = plan.actions[:, 0]
-        if explore:
-            action = (action + plan.std[:, 0] * self._noise(len(x))).clamp(-1, 1)
-        return action.cpu().numpy(), plan.shift().actions
+    def propose(self, observation: ArrayLike) -> Float[Tensor, "B P H A"] | None:
+        """What the policy prior would do, imagined in the learned model; None where no proposals are wanted."""
+        x = self._observation(observation)
+        with torch.inference_mode():
+            return self._proposals(self.model.encode(x))
+
+    def _proposals(self, latent: Tensor) -> Tensor | None:
+        if not self.planning.proposals:
+            return None
+        return self.model.propose(latent, self.planning.proposals, self.planning.horizon, self.generator)
+
+    def _decide(
+        self, x: Tensor, running: Running | None, explore: bool
+    ) -> tuple[np.ndarray, Plan | None, Running | None]:
+        """Actions (B, A), the plan made for them, and what the next decision goes on from; None without a planner."""
+        with self._without_gradients():
+            if self.planner is None:
+                latent = self.model.encode(x)
+                action, _ = self.model.act(latent, self._noise(len(x)) if explore else None)
+                return action.cpu().numpy(), None, None
+            decision = decide(self.planning, running, len(x), lambda warm, deadline: self._plan(x, warm, deadline))
+            action = decision.action
+            if explore:
+                action = (action + decision.std * self._noise(len(x))).clamp(-1, 1)
+            return action.cpu().numpy(), decision.plan, decision.running
+
+    @contextlib.contextmanager
+    def _without_gradients(self) -> Iterator[None]:
+        """Inference mode; where the planner differentiates, the next best thing, since there it could not."""
+        if self.planner is not None and self.planner.differentiates:
+            with torch.inference_mode(False), torch.no_grad():
+                yield
+        else:
+            with torch.inference_mode():
+                yield
 
     def _noise(self, batch: int) -> Tensor:
         return torch.randn(batch, self.model.action_dim, generator=self.generator, device=self.device)

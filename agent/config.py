@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+import planners
 from agent.errors import ConfigError
 from planners.errors import nearest
 
@@ -71,19 +72,67 @@ class PlanningConfig:
         iterations: rounds of the search.
         elites: candidates that the search distribution is refitted to.
         proposals: candidates drawn from the policy prior, beside `samples`.
+        knots: actions searched for, evenly over the horizon; None for one a decision.
+        interpolation: what lies between knots: `zero`, `linear` or `cubic`.
+        noise_beta: colour of the search's noise in time, 0 for white; None for the planner's own.
+        execute: `mean` of the search distribution or `best` candidate; None for the planner's own.
+        replan_every: decisions that a plan is carried out for before the next one is made.
+        budget_ms: milliseconds that a decision may take; the plan is then the best found until then. None: as long
+            as the iterations take.
     """
 
     planner: str = "mppi"
     horizon: int = 3
-    samples: int = 192
+    samples: int = 96
     iterations: int = 3
     elites: int = 24
     proposals: int = 16
+    knots: int | None = None
+    interpolation: Literal["zero", "linear", "cubic"] = "cubic"
+    noise_beta: float | None = None
+    execute: Literal["mean", "best"] | None = None
+    replan_every: int = 1
+    budget_ms: float | None = None
 
     def __post_init__(self) -> None:
-        _within(self, "planning.", 1, 1000, "horizon", "iterations")
+        _within(self, "planning.", 1, 1000, "horizon")
+        _within(self, "planning.", 1, 100_000, "iterations")
+        _within(self, "planning.", 1, self.horizon, "replan_every")
+        if self.budget_ms is not None:
+            _within(self, "planning.", 1e-3, 1e9, "budget_ms")
         _within(self, "planning.", 1, 100_000, "samples", "elites")
         _within(self, "planning.", 0, 100_000, "proposals")
+
+    def make(self, action_dim: int) -> planners.Planner | None:
+        """The planner; None for `policy`.
+
+        Raises:
+            planners.PlannerError: when there is none of that name, or it can't have these options.
+        """
+        if self.planner == "policy":
+            return None
+        names = "horizon", "samples", "iterations", "elites", "knots", "interpolation", "noise_beta", "execute"
+        given = {name: getattr(self, name) for name in names}
+        return planners.make(
+            self.planner, action_dim=action_dim, **{name: x for name, x in given.items() if x is not None}
+        )
+
+    def changed(self, **changes: Any) -> "PlanningConfig":
+        """The same with some options changed.
+
+        A planner whose `samples` and `iterations` mean something of its own begins with its own.
+
+        Raises:
+            ConfigError, planners.PlannerError: for what does not exist or makes no sense.
+        """
+        name = changes.get("planner", self.planner)
+        if name not in (self.planner, "policy") and planners.get(name).own_size:
+            own = planners.get(name).Config
+            changes = {"samples": own.samples, "iterations": own.iterations} | changes
+        try:
+            return dataclasses.replace(self, **changes)
+        except TypeError as error:
+            raise ConfigError(f"no such planning option: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -209,7 +258,7 @@ PRESETS: dict[str, TrainConfig] = {
     "tiny": TrainConfig(
         model=ModelConfig(latent_dim=64, hidden_dim=96, encoder_dim=96),
         learner=LearnerConfig(batch_size=64),
-        planning=PlanningConfig(samples=96, elites=16, proposals=8),
+        planning=PlanningConfig(samples=64, elites=16, proposals=8),
     ),
     "small": TrainConfig(),
     "base": TrainConfig(
@@ -262,6 +311,8 @@ def from_dict(cls: type[T], values: Any, where: str = "") -> T:
 def _checked(value: Any, kind: Any, path: str) -> Any:
     """`value`, when it is of the annotated type; an int is taken for a float."""
     options = getattr(kind, "__args__", None) or (kind,)
+    # A Literal's values are options of their own, also where it is itself one of several.
+    options = [part for option in options for part in getattr(option, "__args__", (option,))]
     for option in options:
         if isinstance(option, str):  # a Literal's value
             if value == option:

@@ -1,5 +1,6 @@
 """Playing episodes and saying honestly how they went."""
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -12,11 +13,19 @@ import torch
 from numpy.typing import ArrayLike
 
 from agent.agent import Agent
+from planners import Plan
+
+# An action element this near to its bound counts as saturated.
+_SATURATED = 0.99
 
 
 @runtime_checkable  # the tests check types while they run
 class Actor(Protocol):
-    """Anything that can play an episode."""
+    """Anything that can play an episode.
+
+    One that plans has two more attributes: `last_plan`, the `Plan` that the last action came from (None where the
+    action needed no new one), and `budget`, the seconds that a decision may take (None: as long as it takes).
+    """
 
     def seed(self, seed: int) -> None:
         """Fixes all randomness of the actions to come."""
@@ -57,7 +66,14 @@ class Episodes:
         lengths: of each episode, in decisions.
         terminated: whether each episode ended by termination.
         unstable: whether the physics diverged in each.
-        milliseconds: of every decision, all episodes one after another.
+        milliseconds: of every decision, all episodes one after another; so are the next three.
+        rewards: what each decision earned.
+        predicted: the return that its plan promised; NaN for decisions without a new plan.
+        evaluations: candidates scored for it.
+        misses: decisions of each episode that took longer than the actor's budget.
+        smoothness: of each episode, the mean absolute change of an action element from one decision to the next.
+        saturated: of each episode, the share of action elements at their bounds.
+        digests: of each episode, SHA-256 of its seed, actions and rewards: equal only for equal episodes.
     """
 
     seeds: list[int] = field(default_factory=list)
@@ -66,6 +82,13 @@ class Episodes:
     terminated: list[bool] = field(default_factory=list)
     unstable: list[bool] = field(default_factory=list)
     milliseconds: list[float] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    predicted: list[float] = field(default_factory=list)
+    evaluations: list[int] = field(default_factory=list)
+    misses: list[int] = field(default_factory=list)
+    smoothness: list[float] = field(default_factory=list)
+    saturated: list[float] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
 
     @property
     def mean_return(self) -> float:
@@ -128,16 +151,24 @@ def play(
         actor.seed(seed)
         actor.reset()
         observation, _ = env.reset(seed=seed)
-        total, length, unstable, terminated, truncated = 0.0, 0, False, False, False
+        total, unstable, terminated, truncated = 0.0, False, False, False
+        actions: list[np.ndarray] = []
+        budget, misses, begun = getattr(actor, "budget", None), 0, len(episodes.rewards)
         if on_frame:
             on_frame(number, env.render())
         while not (terminated or truncated):
             began = time.perf_counter()
             action = actor.act(observation)
-            episodes.milliseconds.append((time.perf_counter() - began) * 1000)
+            seconds = time.perf_counter() - began
+            episodes.milliseconds.append(seconds * 1000)
+            misses += budget is not None and seconds > budget
+            plan: Plan | None = getattr(actor, "last_plan", None)
+            episodes.predicted.append(float("nan") if plan is None else float(plan.value[0]))
+            episodes.evaluations.append(0 if plan is None else plan.evaluations)
+            actions.append(action)
             observation, reward, terminated, truncated, info = env.step(action)
             total += float(reward)
-            length += 1
+            episodes.rewards.append(float(reward))
             unstable = unstable or bool(info.get("unstable", False))
             if on_decision:
                 on_decision(number, total)
@@ -145,10 +176,21 @@ def play(
                 on_frame(number, env.render())
         episodes.seeds.append(int(seed))
         episodes.returns.append(total)
-        episodes.lengths.append(length)
+        episodes.lengths.append(len(actions))
         episodes.terminated.append(bool(terminated))
         episodes.unstable.append(unstable)
+        episodes.misses.append(misses)
+        taken = np.stack(actions).astype(np.float32)
+        changes = np.abs(np.diff(taken, axis=0))
+        episodes.smoothness.append(float(changes.mean()) if changes.size else 0.0)
+        episodes.saturated.append(float((np.abs(taken) >= _SATURATED).mean()))
+        episodes.digests.append(_digest(seed, taken, episodes.rewards[begun:]))
     return episodes
+
+
+def _digest(seed: int, actions: np.ndarray, rewards: list[float]) -> str:
+    data = np.int64(seed).tobytes() + actions.tobytes() + np.asarray(rewards, np.float64).tobytes()
+    return hashlib.sha256(data).hexdigest()
 
 
 def evaluate(agent: Agent, env: gymnasium.Env[Any, Any], seeds: Sequence[int], **planning: Any) -> Episodes:

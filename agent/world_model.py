@@ -157,8 +157,7 @@ class WorldModel(nn.Module):
     def score(self, latent: Float[Tensor, "B L"]) -> Score:
         """The planner's score from these latents: discounted rewards, then the value where the horizon ends.
 
-        The terminal value is the ensemble's mean for the policy prior's most likely action. Each term counts with the
-        probability that the episode has lasted that long.
+        Each term counts with the probability that the episode has lasted that long.
         """
 
         def predicted_return(actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
@@ -168,11 +167,14 @@ class WorldModel(nn.Module):
             for t in range(actions.shape[2]):
                 total = total + alive * imagined.rewards[:, :, t]
                 alive = alive * (self.discount * imagined.continues[:, :, t])
-            final = imagined.latents[:, :, -1]
-            action, _ = self.act(final)
-            return total + alive * self.two_hot.decode(self.value_logits(final, action)).mean(dim=0)
+            return total + alive * self.state_value(imagined.latents[:, :, -1])
 
         return predicted_return
+
+    def state_value(self, latent: Float[Tensor, "*S L"]) -> Float[Tensor, "*S"]:
+        """The ensemble's mean for the policy prior's most likely action."""
+        action, _ = self.act(latent)
+        return self.two_hot.decode(self.value_logits(latent, action)).mean(dim=0)
 
     def propose(
         self, latent: Float[Tensor, "B L"], count: int, horizon: int, generator: torch.Generator | None = None

@@ -4,6 +4,8 @@ env = envs.make("walker-walk", seed=0)
 observation, info = env.reset()
 """
 
+from typing import TYPE_CHECKING, Any
+
 from envs.quiet import import_mujoco
 
 import_mujoco()  # before any module that needs it
@@ -16,7 +18,10 @@ from envs.rendering import choose_backend, render_speed
 from envs.tasks import Task, find, tasks
 
 __all__ = [
+    "Imagined",
     "RenderError",
+    "Simulator",
+    "SimulatorState",
     "Task",
     "TaskError",
     "choose_backend",
@@ -27,3 +32,15 @@ __all__ = [
     "tasks",
     "winding_angles",
 ]
+
+if TYPE_CHECKING:
+    from envs.simulator import Imagined, Simulator, SimulatorState
+
+
+def __getattr__(name: str) -> Any:
+    # The simulator speaks torch, which takes a second to import; making an environment doesn't need it.
+    if name in ("Imagined", "Simulator", "SimulatorState"):
+        from envs import simulator
+
+        return getattr(simulator, name)
+    raise AttributeError(f"module 'envs' has no attribute {name!r}")

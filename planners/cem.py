@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from planners.errors import PlannerError
-from planners.planner import Gaussian, GaussianPlanner, PlannerConfig
+from planners.gaussian import Gaussian, GaussianPlanner, where_finite
+from planners.planner import PlannerConfig, Scored
 from planners.registry import register
 
 
@@ -38,9 +35,10 @@ class CEM(GaussianPlanner):
     Config = CEMConfig
     config: CEMConfig
 
-    def update(self, search: Gaussian, elites: Float[Tensor, "B K H A"], values: Float[Tensor, "B K"]) -> Gaussian:
+    def update(self, search: Gaussian, scored: Scored) -> Gaussian:
         """Mean and standard deviation of the elites, smoothed by the momentum."""
-        usable = (values > -torch.inf).to(elites.dtype)
-        fit = self.refit(elites, usable / usable.sum(dim=1, keepdim=True).clamp(min=1))
+        usable = (scored.values > float("-inf")).to(scored.elites.dtype)
+        fit = self.refit(scored.elites, usable / usable.sum(dim=1, keepdim=True).clamp(min=1))
         m = self.config.momentum
-        return Gaussian(m * search.mean + (1 - m) * fit.mean, m * search.std + (1 - m) * fit.std)
+        smoothed = Gaussian(fit.mean.lerp(search.mean, m), fit.std.lerp(search.std, m))
+        return where_finite(scored.values, smoothed, search)

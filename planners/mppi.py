@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from planners.errors import PlannerError
-from planners.planner import Gaussian, GaussianPlanner, PlannerConfig
+from planners.gaussian import Gaussian, GaussianPlanner, where_finite
+from planners.planner import PlannerConfig, Scored
 from planners.registry import register
 
 
@@ -34,14 +33,15 @@ class MPPI(GaussianPlanner):
 
     Williams et al., Information Theoretic MPC for Model-Based Reinforcement Learning (ICRA 2017), in the form with
     elites and an adapted standard deviation of Hansen et al., Temporal Difference Learning for Model Predictive
-    Control (arXiv 2203.04955).
+    Control (arXiv 2203.04955). With `elites` of `samples` and a `min_std` of `initial_std` it is the former.
     """
 
     Config = MPPIConfig
     config: MPPIConfig
 
-    def update(self, search: Gaussian, elites: Float[Tensor, "B K H A"], values: Float[Tensor, "B K"]) -> Gaussian:
+    def update(self, search: Gaussian, scored: Scored) -> Gaussian:
         """Mean and standard deviation of the elites under softmax(value / temperature)."""
-        best = values[:, :1]  # elites come best first
-        gap = torch.where(best > -torch.inf, values - best, 0.0)
-        return self.refit(elites, torch.softmax(gap / self.config.temperature, dim=1).to(elites.dtype))
+        best = scored.values[:, :1]
+        gap = torch.where(best > -torch.inf, scored.values - best, 0.0)
+        weights = torch.softmax(gap / self.config.temperature, dim=1).to(scored.elites.dtype)
+        return where_finite(scored.values, self.refit(scored.elites, weights), search)

@@ -24,6 +24,8 @@ class Plan:
         iterations: rounds of the loop that were completed.
         valid: (B,) False where every candidate scored NaN or infinity; `actions` is then the warm start,
             or zeros where there was none.
+        elites: (B, E, H, A) candidates worth trying again at the next decision, best first; of a planner that
+            remembers none, None.
     """
 
     actions: Float[Tensor, "B H A"]
@@ -32,6 +34,7 @@ class Plan:
     evaluations: int
     iterations: int
     valid: Bool[Tensor, "B"]
+    elites: Float[Tensor, "B E H A"] | None = None
 
     def shift(self, steps: int = 1) -> "Plan":
         """The plan as seen `steps` decisions later: the warm start for the next search.
@@ -45,6 +48,7 @@ class Plan:
         steps = min(steps, horizon)
 
         def moved(x: Tensor) -> Tensor:
-            return torch.cat([x[:, steps:], torch.zeros_like(x[:, :steps])], dim=1)
+            return torch.cat([x[..., steps:, :], torch.zeros_like(x[..., :steps, :])], dim=-2)
 
-        return replace(self, actions=moved(self.actions), std=moved(self.std))
+        elites = None if self.elites is None else moved(self.elites)
+        return replace(self, actions=moved(self.actions), std=moved(self.std), elites=elites)

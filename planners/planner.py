@@ -1,7 +1,7 @@
 """The loop that all planners share: sample, score, refit.
 
 An algorithm is its `init`, `sample` and `update`; everything else that a planner promises is kept here, once:
-actions in the box, proposals and the warm start taken into account, bad scores never winning, deadlines,
+actions in the box, proposals and the warm start taken into account, knots, bad scores never winning, deadlines,
 no hidden state.
 """
 
@@ -11,19 +11,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from planners.errors import PlannerError
+from planners.knots import INTERPOLATIONS, Interpolation, Knots
 from planners.plan import Plan, Score
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """A search distribution: independent normals for every element of the action sequence."""
-
-    mean: Float[Tensor, "B H A"]
-    std: Float[Tensor, "B H A"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +30,13 @@ class PlannerConfig:
         iterations: rounds of sample, score, refit.
         elites: how many of the best candidates the distribution is refitted to.
         keep: elites that go on, with their scores, to compete in the next iteration; at least the best one.
+        remember: of the kept elites, how many the plan carries to the next decision, where they compete again,
+            shifted like the plan itself.
         initial_std: standard deviation that the search begins with, around its warm start.
         min_std: floor of the standard deviation, so that the search never stops looking.
+        noise_beta: colour of the noise in time: the exponent of its power law, 0 for white. See `planners.noise`.
+        knots: actions searched for, evenly over the horizon; None for one a decision. See `planners.knots`.
+        interpolation: what lies between knots: `zero`, `linear` or `cubic`.
         execute: what is returned: the distribution's `mean`, or the `best` candidate seen. The best overfits a
             learned model's errors, the mean averages them out; the best is exact where the model is.
     """
@@ -49,21 +47,63 @@ class PlannerConfig:
     iterations: int = 3
     elites: int = 32
     keep: int = 8
+    remember: int = 0
     initial_std: float = 1.0
     min_std: float = 0.05
+    noise_beta: float = 0.0
+    knots: int | None = None
+    interpolation: Interpolation = "cubic"
     execute: str = "mean"
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "action_dim", "samples", "iterations", "elites", "keep"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise PlannerError(f"{name} is {value!r}; it must be a whole number of 1 or more")
+        self._whole(1, "horizon", "action_dim", "samples", "iterations", "elites", "keep")
+        self._whole(0, "remember")
         if not 0 < self.min_std <= self.initial_std < float("inf"):
             raise PlannerError(
                 f"min_std is {self.min_std} and initial_std {self.initial_std}; they must be 0 < min_std <= initial_std"
             )
-        if self.execute not in ("mean", "best"):
-            raise PlannerError(f"execute is {self.execute!r}; it must be 'mean' or 'best'")
+        if not 0 <= self.noise_beta <= 10:
+            raise PlannerError(f"noise_beta is {self.noise_beta}; it must lie between 0 (white) and 10")
+        if self.knots is not None:
+            self._whole(1, "knots")
+            if self.knots > self.horizon:
+                raise PlannerError(f"knots is {self.knots}; there can't be more than decisions, {self.horizon}")
+        for name, values in {"interpolation": INTERPOLATIONS, "execute": ("mean", "best")}.items():
+            if getattr(self, name) not in values:
+                raise PlannerError(f"{name} is {getattr(self, name)!r}; it must be {', '.join(map(repr, values))}")
+
+    def _whole(self, least: int, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise PlannerError(f"{name} is {value!r}; it must be a whole number of {least} or more")
+
+    @property
+    def length(self) -> int:
+        """Actions searched for: the knots, or else one a decision."""
+        return self.horizon if self.knots is None else self.knots
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What an iteration has found out, in terms of what is searched for: K is `config.length`.
+
+    A value of -inf marks a candidate that must be ignored.
+
+    Attributes:
+        elites: (B, E, K, A) the best so far, best first.
+        values: (B, E) their scores.
+        fresh: (B, M, K, A) what was scored in this iteration; the last `samples` of them as `sample` drew them, before
+            them, in the first iteration only, the warm start and the proposals.
+        fresh_values: (B, M) their scores.
+        slopes: (B, M, K, A) gradients of their scores, for a planner that asks for them.
+    """
+
+    elites: Float[Tensor, "B E K A"]
+    values: Float[Tensor, "B E"]
+    fresh: Float[Tensor, "B M K A"]
+    fresh_values: Float[Tensor, "B M"]
+    slopes: Float[Tensor, "B M K A"] | None = None
 
 
 class Planner(ABC):
@@ -71,27 +111,36 @@ class Planner(ABC):
 
     A planner keeps nothing between calls and uses no global randomness: the same inputs and generator state
     give the same plan.
+
+    Attributes:
+        differentiates: whether it needs the gradient of the score. Such a planner can't be used inside
+            `torch.inference_mode`.
+        own_size: whether its `samples` and `iterations` mean something that sizes made for sampling would not suit.
     """
 
     Config: ClassVar[type[PlannerConfig]] = PlannerConfig
+    differentiates: ClassVar[bool] = False
+    own_size: ClassVar[bool] = False
 
     def __init__(self, config: PlannerConfig) -> None:
         self.config = config
+        self._knots = None if config.knots is None else Knots(config.horizon, config.knots, config.interpolation)
 
     @abstractmethod
-    def init(self, start: Float[Tensor, "B H A"]) -> Any:
-        """The search distribution around the warm start (zeros where there is none)."""
+    def init(self, start: Float[Tensor, "B K A"], generator: torch.Generator) -> Any:
+        """What the search begins with, around the warm start (zeros where there is none)."""
 
     @abstractmethod
-    def sample(self, search: Any, generator: torch.Generator | None) -> Float[Tensor, "B N H A"]:
-        """`config.samples` candidates; the loop clips them to [-1, 1]."""
+    def sample(self, search: Any, iteration: int, generator: torch.Generator) -> Float[Tensor, "B N K A"]:
+        """The candidates of an iteration, counted from 0; the loop clips them to [-1, 1]."""
 
     @abstractmethod
-    def update(self, search: Any, elites: Float[Tensor, "B K H A"], values: Float[Tensor, "B K"]) -> Any:
-        """The distribution refitted to the elites, best first.
+    def update(self, search: Any, scored: Scored) -> Any:
+        """What the search goes on with. At least one value is finite in each row that the loop goes on to use."""
 
-        A value of -inf marks one that must be ignored; at least one is finite in each row that the loop goes on to use.
-        """
+    def spread(self, search: Any) -> tuple[Float[Tensor, "B K A"], Float[Tensor, "B K A"]] | None:
+        """Mean and standard deviation of the search distribution; None for a planner that has none."""
+        return None
 
     @torch.no_grad()
     def plan(
@@ -126,67 +175,76 @@ class Planner(ABC):
         config = self.config
         generator = generator or torch.Generator(device).manual_seed(0)
         shape = (batch, config.horizon, config.action_dim)
-        if isinstance(warm_start, Plan):
-            warm_start = warm_start.actions
-        start = self._start(warm_start, shape, device)
-        # The start competes too, even when it is only zeros: the answer is then never worse than doing nothing.
-        pool = start.unsqueeze(1)
-        if proposals is not None:
-            pool = torch.cat([pool, self._proposals(proposals, shape, device)], dim=1)
-        first = pool.shape[1]
-
-        search = self.init(start)
-        kept, kept_values = pool[:, :0], None
-        floor = best = best_value = valid = None
+        start, pool = self._pool(warm_start, proposals, shape, device)
+        search = self.init(self._project(start), generator)
+        # Candidates, as they are searched for and as they are scored; without knots they are the same.
+        kept = kept_actions = pool[:, :0]
+        kept_values = floor = None
         evaluations = iterations = 0
-        for _ in range(config.iterations):
+        while True:
             began = time.monotonic()
-            fresh = self.sample(search, generator).clamp(-1, 1)
+            fresh = self.sample(search, iterations, generator).clamp(-1, 1)
+            actions = self._expand(fresh)
             if iterations == 0:
-                fresh = torch.cat([pool, fresh], dim=1)
-            values = _finite(score(fresh), fresh.shape[:2])
+                fresh = torch.cat([self._project(pool), fresh], dim=1)
+                actions = fresh if self._knots is None else torch.cat([pool, actions], dim=1)
+                kept = fresh[:, :0]
+            fresh_values, slopes = self._assess(score, actions)
             evaluations += fresh.shape[1]
-            if iterations == 0:
-                floor = values[:, :first].amax(dim=1)
-            candidates = torch.cat([kept, fresh], dim=1)
-            if kept_values is not None:
-                values = torch.cat([kept_values, values], dim=1)
+            if floor is None:
+                floor = fresh_values[:, : pool.shape[1]].amax(dim=1)
+                values, candidates = fresh_values, fresh
+            else:
+                values = torch.cat([kept_values, fresh_values], dim=1)  # type: ignore[list-item]
+                candidates = torch.cat([kept, fresh], dim=1)
             top, index = values.topk(min(config.elites, values.shape[1]), dim=1)
-            elites = candidates.gather(1, index[:, :, None, None].expand(-1, -1, *shape[1:]))
-            best, best_value = elites[:, 0], top[:, 0]
-            valid = best_value > -torch.inf
-            if config.iterations > 1 or config.execute == "mean":
-                search = _choose(valid, self.update(search, elites, top), search)
-            kept, kept_values = elites[:, : config.keep], top[:, : config.keep]
+            elites = elite_actions = _pick(candidates, index)
+            if self._knots is not None:
+                elite_actions = _pick(torch.cat([kept_actions, actions], dim=1), index)
+            search = self.update(search, Scored(elites, top, fresh, fresh_values, slopes))
+            kept, kept_actions = elites[:, : config.keep], elite_actions[:, : config.keep]
+            kept_values = top[:, : config.keep]
             iterations += 1
             now = time.monotonic()
-            if deadline is not None and now + (now - began) > deadline:
+            if iterations == config.iterations or (deadline is not None and now + (now - began) > deadline):
                 break
 
-        assert best is not None
-        assert best_value is not None
-        assert floor is not None
-        assert valid is not None
-        std = search.std if isinstance(search, Gaussian) else torch.zeros_like(start)
-        actions, value = best, best_value
+        plan, value = elite_actions[:, 0], top[:, 0]
+        valid = value > -torch.inf
+        spread = self.spread(search)
+        std = torch.zeros_like(start) if spread is None else self._expand_std(spread[1])
         late = deadline is not None and time.monotonic() > deadline
-        if config.execute == "mean" and isinstance(search, Gaussian) and not late:
-            mean = search.mean.clamp(-1, 1)
+        if config.execute == "mean" and spread is not None and not late:
+            mean = self._expand(spread[0].clamp(-1, 1))
             mean_value = _finite(score(mean.unsqueeze(1)), (batch, 1)).squeeze(1)
             evaluations += 1
             good = (mean_value >= floor) & (mean_value > -torch.inf)
-            actions = torch.where(good[:, None, None], mean, best)
-            value = torch.where(good, mean_value, best_value)
+            plan = torch.where(good[:, None, None], mean, plan)
+            value = torch.where(good, mean_value, value)
             valid = valid | good
-        actions = torch.where(valid[:, None, None], actions, start)
-        return Plan(actions, value, std, evaluations, iterations, valid)
+        plan = torch.where(valid[:, None, None], plan, start)
+        remembered = kept_actions[:, : config.remember] if config.remember else None
+        return Plan(plan, value, std, evaluations, iterations, valid, remembered)
 
-    def _start(self, warm_start: Tensor | None, shape: tuple[int, int, int], device: Any) -> Tensor:
-        if warm_start is None:
-            return torch.zeros(shape, device=device)
-        if tuple(warm_start.shape) != shape:
-            raise PlannerError(f"the warm start has shape {tuple(warm_start.shape)}; expected (B, H, A) = {shape}")
-        return _boxed(warm_start, device)
+    def _pool(
+        self, warm_start: Plan | Tensor | None, proposals: Tensor | None, shape: tuple[int, int, int], device: Any
+    ) -> tuple[Float[Tensor, "B H A"], Float[Tensor, "B P H A"]]:
+        """The warm start, and everything that competes in the first iteration before anything is drawn."""
+        remembered = None
+        if isinstance(warm_start, Plan):
+            remembered, warm_start = warm_start.elites, warm_start.actions
+        start = torch.zeros(shape, device=device)
+        if warm_start is not None:
+            if tuple(warm_start.shape) != shape:
+                raise PlannerError(f"the warm start has shape {tuple(warm_start.shape)}; expected (B, H, A) = {shape}")
+            start = _boxed(warm_start, device)
+        # The start competes too, even when it is only zeros: the answer is then never worse than doing nothing.
+        pool = [start.unsqueeze(1)]
+        if proposals is not None:
+            pool.append(self._proposals(proposals, shape, device))
+        if remembered is not None and self.config.remember:
+            pool.append(self._proposals(remembered, shape, device)[:, : self.config.remember])
+        return start, torch.cat(pool, dim=1)
 
     def _proposals(self, proposals: Tensor, shape: tuple[int, int, int], device: Any) -> Tensor:
         if proposals.ndim != 4 or (proposals.shape[0], *proposals.shape[2:]) != shape:
@@ -196,30 +254,33 @@ class Planner(ABC):
             )
         return _boxed(proposals, device)
 
+    def _assess(self, score: Score, actions: Tensor) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M K A"] | None]:
+        """Scores, and their gradients where the planner asks for them; gradients that aren't finite are zero."""
+        if not self.differentiates:
+            return _finite(score(actions), actions.shape[:2]), None
+        with torch.enable_grad():
+            actions = actions.detach().requires_grad_()
+            values = score(actions)
+            if not values.requires_grad:
+                raise PlannerError("this planner climbs the score's gradient, and the score has none")
+            (slopes,) = torch.autograd.grad(values.sum(), actions)
+        slopes = torch.where(torch.isfinite(slopes), slopes, 0.0)
+        slopes = slopes if self._knots is None else self._knots.pull_back(slopes)
+        return _finite(values.detach(), actions.shape[:2]), slopes
 
-class GaussianPlanner(Planner):
-    """The part that planners with independent normals share: where they begin and how they draw."""
+    def _expand(self, searched: Tensor) -> Tensor:
+        return searched if self._knots is None else self._knots.expand(searched)
 
-    def init(self, start: Float[Tensor, "B H A"]) -> Gaussian:
-        """Normals around `start`, all with `initial_std`."""
-        return Gaussian(start, torch.full_like(start, self.config.initial_std))
+    def _expand_std(self, std: Tensor) -> Tensor:
+        """How unsure each decision's action is, from how unsure each knot is."""
+        return std if self._knots is None else self._knots.expand_std(std)
 
-    def sample(self, search: Gaussian, generator: torch.Generator | None) -> Float[Tensor, "B N H A"]:
-        """Draws around the mean.
+    def _project(self, actions: Tensor) -> Tensor:
+        return actions if self._knots is None else self._knots.project(actions)
 
-        All environments of the batch share the same normal deviates, so the answer for one of them does not depend
-        on which others happen to share its batch.
-        """
-        n, (_, h, a) = self.config.samples, search.mean.shape
-        noise = torch.randn(n, h, a, generator=generator, device=search.mean.device)
-        return search.mean.unsqueeze(1) + search.std.unsqueeze(1) * noise
 
-    def refit(self, elites: Float[Tensor, "B K H A"], weights: Float[Tensor, "B K"]) -> Gaussian:
-        """Weighted mean and standard deviation of the elites; weights sum to one in each row."""
-        w = weights[:, :, None, None]
-        mean = (w * elites).sum(dim=1)
-        std = (w * (elites - mean.unsqueeze(1)) ** 2).sum(dim=1).sqrt()
-        return Gaussian(mean, std.clamp(self.config.min_std, self.config.initial_std))
+def _pick(candidates: Tensor, index: Tensor) -> Tensor:
+    return candidates.gather(1, index[:, :, None, None].expand(-1, -1, *candidates.shape[2:]))
 
 
 def _boxed(actions: Tensor, device: torch.device | str) -> Tensor:
@@ -232,11 +293,3 @@ def _finite(values: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
     if tuple(values.shape) != tuple(shape):
         raise PlannerError(f"the score returned shape {tuple(values.shape)}; expected (B, N) = {tuple(shape)}")
     return torch.where(torch.isfinite(values), values, -torch.inf)
-
-
-def _choose(valid: Bool[Tensor, "B"], new: Any, old: Any) -> Any:
-    """The new distribution for rows with something to learn from, the old one for the others."""
-    if bool(valid.all()) or not isinstance(new, Gaussian):
-        return new
-    mask = valid[:, None, None]
-    return Gaussian(torch.where(mask, new.mean, old.mean), torch.where(mask, new.std, old.std))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from planners.errors import PlannerError, nearest
@@ -24,8 +26,8 @@ def register(name: str) -> Callable[[P], P]:
 
 
 def names() -> list[str]:
-    """The names that `make` knows, in alphabetical order."""
-    return sorted(_planners)
+    """The names that `make` knows, in alphabetical order: ours, those registered, and installed plugins'."""
+    return sorted(_planners.keys() | _plugins().keys())
 
 
 def get(name: str) -> type[Planner]:
@@ -34,9 +36,28 @@ def get(name: str) -> type[Planner]:
     Raises:
         PlannerError: when there is none.
     """
+    if name not in _planners and name in _plugins():
+        _load(_plugins()[name])
     if name not in _planners:
         raise PlannerError(f"unknown planner {name!r}; {nearest(name, names())}")
     return _planners[name]
+
+
+@cache
+def _plugins() -> dict[str, EntryPoint]:
+    """What installed packages offer under the entry-point group `preplay.planners`; ours come first."""
+    return {plugin.name: plugin for plugin in entry_points(group="preplay.planners")}
+
+
+def _load(plugin: EntryPoint) -> None:
+    try:
+        found = plugin.load()
+    except Exception as error:  # whatever a plugin does
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise PlannerError(f"the planner {plugin.name!r} of {plugin.value} can't be loaded: {reason}") from error
+    if not (isinstance(found, type) and issubclass(found, Planner)):
+        raise PlannerError(f"the planner {plugin.name!r} of {plugin.value} is {found!r}; expected a Planner class")
+    _planners.setdefault(plugin.name, found)  # it may have registered itself while it was imported
 
 
 def make(name: str, *, horizon: int, action_dim: int, **knobs: Any) -> Planner:

@@ -12,6 +12,7 @@ from agent import MOST_SEEDS, Agent, RandomActor, configure_torch, describe
 from planners.errors import nearest
 from preplay.errors import UsageError
 from preplay.shipped import checkpoint_for
+from preplay.simulated import LEARNED, LONG_SIGHTED, MODELS, SIMULATOR, SimulatorActor
 
 RANDOM, POLICY = "random", "policy"
 
@@ -23,10 +24,12 @@ class Cast:
     Attributes:
         task: the name.
         planner: a registered planner, `policy` or `random`; None for the one the agent was trained with.
-        checkpoint: the agent's folder; None for random actions where no agent is at hand.
+        checkpoint: the agent's folder; None where none is needed, or at hand: random actions, the simulator alone.
         action_repeat: environment steps of a decision.
-        planning: planning options that differ from the checkpoint's.
+        planning: planning options that differ from the checkpoint's or, in the simulator alone, from iCEM's.
         device: `auto`, `cpu` or `cuda`.
+        model: what is planned in: `learned`, `simulator`, or `simulator+value`, which adds the agent's value of the
+            state where the horizon ends.
     """
 
     task: str
@@ -35,20 +38,27 @@ class Cast:
     action_repeat: int
     planning: tuple[tuple[str, Any], ...] = ()
     device: str = "auto"
+    model: str = LEARNED
 
     def env(self, **options: Any) -> gymnasium.Env[Any, Any]:
         """The environment, as `envs.make` makes it."""
         return envs.make(self.task, action_repeat=self.action_repeat, **options)
 
-    def actor(self, env: gymnasium.Env[Any, Any]) -> Agent | RandomActor:
+    def actor(self, env: gymnasium.Env[Any, Any]) -> Agent | RandomActor | SimulatorActor:
         """The actor, for an environment of `env()`.
 
         Raises:
             UsageError: when the checkpoint doesn't fit the environment.
+            envs.TaskError: when there is no simulator of the task.
         """
         size = env.action_space.shape[0]  # type: ignore[index]
         if self.planner == RANDOM:
             return RandomActor(size)
+        changes = dict(self.planning)
+        if self.planner is not None:
+            changes["planner"] = self.planner
+        if self.model == SIMULATOR:
+            return SimulatorActor(env, self._simulator(), LONG_SIGHTED.changed(**changes))
         assert self.checkpoint is not None
         agent = Agent.load(self.checkpoint, self.device)
         configure_torch(agent.config)
@@ -58,14 +68,21 @@ class Cast:
                 f"actions {agent.action_space.shape}; {self.task!r} has {env.observation_space.shape} and "
                 f"{env.action_space.shape}"
             )
-        changes = dict(self.planning)
-        if self.planner is not None:
-            changes["planner"] = self.planner
-        return agent.use_planner(**changes)
+        agent.use_planner(**changes)
+        return agent if self.model == LEARNED else SimulatorActor(env, self._simulator(), agent.planning, agent)
+
+    def _simulator(self) -> envs.Simulator:
+        return envs.Simulator(self.task, action_repeat=self.action_repeat)
 
 
 def cast(
-    task: str, planner: str | None = None, checkpoint: Path | None = None, device: str = "auto", **planning: Any
+    task: str,
+    planner: str | None = None,
+    checkpoint: Path | None = None,
+    device: str = "auto",
+    model: str = LEARNED,
+    action_repeat: int | None = None,
+    **planning: Any,
 ) -> Cast:
     """Checks names and folders, and settles what the checkpoint says of the rest.
 
@@ -74,6 +91,8 @@ def cast(
         planner: None for the one the agent was trained with.
         checkpoint: None for the agent that ships.
         device: for the agent.
+        model: one of `MODELS`. The controls, which search in none, count as `learned`.
+        action_repeat: environment steps of a decision; None for what the checkpoint, or else the task, says.
         planning: options to change; those that are None stay as they are.
 
     Raises:
@@ -81,15 +100,19 @@ def cast(
     """
     found = envs.find(task)
     check_planner(planner)
+    check_model(model, planner)
+    if planner in (POLICY, RANDOM):
+        model = LEARNED
     check_time_limit(found)
-    if planner == RANDOM and checkpoint is None:
-        try:
-            checkpoint = checkpoint_for(found, None)
-        except UsageError:
-            return Cast(found.name, RANDOM, None, found.action_repeat)
-    folder = checkpoint_for(found, checkpoint)
     changes = tuple(sorted((k, v) for k, v in planning.items() if v is not None))
-    return Cast(found.name, planner, folder, describe(folder)["action_repeat"], changes, device)
+    try:
+        folder = checkpoint_for(found, checkpoint)
+    except UsageError:
+        if checkpoint is not None or (planner != RANDOM and model != SIMULATOR):
+            raise
+        return Cast(found.name, planner, None, action_repeat or found.action_repeat, changes, device, model)
+    repeat = action_repeat or describe(folder)["action_repeat"]
+    return Cast(found.name, planner, folder, repeat, changes, device, model)
 
 
 def check_seeds(first: int, episodes: int) -> None:
@@ -115,6 +138,18 @@ def check_time_limit(task: envs.Task) -> None:
             f"episodes of {task.name!r} have no time limit and might never end; register it with max_episode_steps, "
             "or wrap envs.make(..., max_episode_steps=...) in a program of your own"
         )
+
+
+def check_model(name: str, planner: str | None) -> None:
+    """Makes sure that there is such a model, and that the planner can search in it.
+
+    Raises:
+        UsageError: when there isn't, or it can't.
+    """
+    if name not in MODELS:
+        raise UsageError(f"unknown model {name!r}; {nearest(name, MODELS)}")
+    if name != LEARNED and planner in planners.names() and planners.get(str(planner)).differentiates:
+        raise UsageError(f"planner {planner!r} needs the score's gradient, and MuJoCo gives none; use --model learned")
 
 
 def check_planner(name: str | None) -> None:

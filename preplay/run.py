@@ -5,14 +5,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import envs
-from agent import Agent, Episodes, play
-from preplay.actors import Cast, cast, check_seeds
+from agent import Episodes, RandomActor, play
+from preplay.actors import RANDOM, Cast, cast, check_seeds
 from preplay.errors import UsageError
-from preplay.options import OptionalFile, OptionalFolder, OptionalInt, OptionalName, TaskName
+from preplay.options import OptionalFile, OptionalFloat, OptionalFolder, OptionalInt, OptionalName, TaskName
 from preplay.output import print_object
 from preplay.progress import EpisodeDisplay
+from preplay.provenance import commit
+from preplay.simulated import LEARNED
 from preplay.text import interval_text
 from preplay.video import HEIGHT, WIDTH, Video, check_video_path
+
+# Options that change how is planned.
+PLANNING = (
+    "horizon",
+    "samples",
+    "iterations",
+    "knots",
+    "interpolation",
+    "noise_beta",
+    "execute",
+    "replan_every",
+    "budget_ms",
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,11 @@ class Run:
     checkpoint: OptionalFolder = None
     """Folder of the agent. By default the one that ships with preplay."""
     planner: OptionalName = None
-    """mppi, cem, policy (the policy prior alone, no search) or random. By default what the agent was trained with."""
+    """A planner (mppi, cem, icem, cmaes, gradient, predictive, shooting, or an installed plugin's), policy (the policy
+    prior alone, no search) or random. By default what the agent was trained with."""
+    model: str = LEARNED
+    """What is planned in: learned, simulator (the true dynamics, up to the horizon; needs no agent) or simulator+value
+    (the true dynamics, and the agent's value function where the horizon ends)."""
     episodes: int = 10
     """How many."""
     seed: int = 10_000
@@ -36,11 +55,26 @@ class Run:
     video: OptionalFile = None
     """Write an mp4 of the first episode here."""
     horizon: OptionalInt = None
-    """Decisions looked ahead. By default what the agent was trained with, as for the next two."""
+    """Decisions looked ahead. By default what the agent was trained with, as for the next two; in the simulator alone
+    30, with iCEM's numbers."""
     samples: OptionalInt = None
     """Candidate action sequences of an iteration."""
     iterations: OptionalInt = None
     """Iterations of the planner's loop, for each decision."""
+    knots: OptionalInt = None
+    """Actions searched for, evenly over the horizon. By default one a decision."""
+    interpolation: OptionalName = None
+    """What lies between knots: zero, linear or cubic."""
+    noise_beta: OptionalFloat = None
+    """Colour of the search's noise in time: 0 is white, 1 pink, 2 red."""
+    execute: OptionalName = None
+    """mean of the search distribution, or best candidate."""
+    replan_every: OptionalInt = None
+    """Decisions that a plan is carried out for before the next one is made."""
+    budget_ms: OptionalFloat = None
+    """Milliseconds that a decision may take: the plan is the best found until then. Set --iterations high with it."""
+    action_repeat: OptionalInt = None
+    """Environment steps that one decision lasts. By default what the agent was trained with."""
     device: str = "auto"
     """auto (a GPU where there is one), cpu or cuda."""
     json: bool = False
@@ -58,9 +92,9 @@ class Run:
             self.planner,
             self.checkpoint,
             self.device,
-            horizon=self.horizon,
-            samples=self.samples,
-            iterations=self.iterations,
+            self.model,
+            self.action_repeat,
+            **{name: getattr(self, name) for name in PLANNING},
         )
         size: dict[str, Any] = {"render_mode": "rgb_array", "width": WIDTH, "height": HEIGHT} if self.video else {}
         env = who.env(**size)
@@ -69,11 +103,12 @@ class Run:
             episodes = self._play(env, actor)
         finally:
             env.close()
-        planner = actor.planning.planner if isinstance(actor, Agent) else "random"
+        planner = RANDOM if isinstance(actor, RandomActor) else actor.planning.planner
+        budget = None if isinstance(actor, RandomActor) or actor.budget is None else 1000 * actor.budget
         if self.json:
             print_object(self._result(who, planner, episodes))
         else:
-            print(sentence(planner, episodes))
+            print(sentence(planner, episodes, budget))
             if self.video:
                 print(f"the first episode is in {self.video}")
 
@@ -97,22 +132,26 @@ class Run:
             "task": who.task,
             "checkpoint": None if who.checkpoint is None else str(who.checkpoint),
             "planner": planner,
+            "model": who.model,
+            "planning": dict(who.planning),
             "episodes": len(episodes.returns),
             "seed": self.seed,
             "returns": episodes.returns,
             "mean_return": episodes.mean_return,
             "interval": episodes.interval,
             "milliseconds": episodes.percentiles(),
+            "misses": episodes.misses,
             "lengths": episodes.lengths,
             "terminated": episodes.terminated,
             "unstable": episodes.unstable,
             "action_repeat": who.action_repeat,
             "video": None if self.video is None else str(self.video),
+            "commit": commit(),
             "date": time.strftime("%Y-%m-%d"),
         }
 
 
-def sentence(planner: str, episodes: Episodes) -> str:
+def sentence(planner: str, episodes: Episodes, budget_ms: float | None = None) -> str:
     """How the episodes went, in a line or two."""
     count = len(episodes.returns)
     plural = "" if count == 1 else "s"
@@ -122,6 +161,9 @@ def sentence(planner: str, episodes: Episodes) -> str:
         "returns: " + " ".join(f"{x:.1f}" for x in episodes.returns),
         "milliseconds a decision: " + ", ".join(f"{name} {x:.1f}" for name, x in episodes.percentiles().items()),
     ]
+    if budget_ms is not None:
+        late, decisions = sum(episodes.misses), len(episodes.milliseconds)
+        lines.append(f"{late} of {decisions} decisions ({late / decisions:.1%}) took longer than {budget_ms:g} ms")
     fallen, diverged = sum(episodes.terminated), sum(episodes.unstable)
     if fallen:
         lines.append(

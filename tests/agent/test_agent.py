@@ -43,11 +43,11 @@ def test_the_same_seed_gives_the_same_actions(planner):
 def test_planning_carries_on_from_the_last_plan():
     agent = tiny_agent()
     agent.act(np.zeros(5))
-    assert agent._warm_start is not None
+    assert agent._running is not None
     agent.act(np.zeros((3, 5)))  # another number of environments can't go on from it
-    assert agent._warm_start.shape[0] == 3
+    assert len(agent._running.plan.actions) == 3
     agent.reset()
-    assert agent._warm_start is None
+    assert agent._running is None
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_the_search_is_given_the_last_plan_and_proposals_of_the_prior(watched):
     actions = [agent.act(np.full(5, t / 2)) for t in range(2)]
     (first, plan), (second, _) = calls
     assert first["warm_start"] is None
-    assert torch.equal(second["warm_start"], plan.shift().actions)
+    assert torch.equal(second["warm_start"].actions, plan.shift().actions)
     assert first["proposals"].shape == (1, agent.planning.proposals, agent.planning.horizon, 2)
     # All candidates, the start and the mean.
     assert plan.evaluations == agent.planning.samples * agent.planning.iterations + agent.planning.proposals + 2
@@ -85,7 +85,7 @@ def test_predict_hands_its_state_to_the_search(watched):
     assert np.abs(state[0]).min(axis=(1, 2)).max() == 0  # beyond the horizon
     assert np.abs(state[0]).max() > 0
     agent.predict(observation, state, np.array([True, False]), deterministic=True)
-    given = calls[1][0]["warm_start"].numpy()
+    given = calls[1][0]["warm_start"].actions.numpy()
     assert (given[0] == 0).all()
     assert np.array_equal(given[1], state[0][1])
 

@@ -1,0 +1,60 @@
+"""Action sequences with fewer degrees of freedom: knots, and what lies between them."""
+
+from typing import Literal
+
+import numpy as np
+import scipy.interpolate
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Interpolation = Literal["zero", "linear", "cubic"]
+INTERPOLATIONS = ("zero", "linear", "cubic")
+
+
+class Knots:
+    """Turns the actions at `count` knots, even over the horizon, into one action a decision, and back.
+
+    As in predictive sampling (Howell et al., arXiv 2212.00541): fewer numbers to search for, and smoother actions.
+    `zero` holds each knot's action until the next one; `linear` joins them by lines; `cubic` by a natural spline.
+    Every scheme is linear in the knots, so that both ways are matrix products.
+
+    Args:
+        horizon: decisions, H.
+        count: knots, K, from 1 to H.
+        interpolation: `zero`, `linear` or `cubic`.
+    """
+
+    def __init__(self, horizon: int, count: int, interpolation: Interpolation) -> None:
+        basis = torch.from_numpy(_basis(horizon, count, interpolation))
+        self._expand = basis.float()
+        self._project = torch.linalg.pinv(basis).float()
+
+    def expand(self, knots: Float[Tensor, "*S K A"]) -> Float[Tensor, "*S H A"]:
+        """One action a decision. A spline may leave the box between its knots; it is clipped there."""
+        return (self._expand.to(knots.device) @ knots).clamp(-1, 1)
+
+    def project(self, actions: Float[Tensor, "*S H A"]) -> Float[Tensor, "*S K A"]:
+        """The knots in the box that come near to given actions: least squares, clipped."""
+        return (self._project.to(actions.device) @ actions).clamp(-1, 1)
+
+    def expand_std(self, std: Float[Tensor, "*S K A"]) -> Float[Tensor, "*S H A"]:
+        """Standard deviations of the decisions' actions, for knots that vary independently."""
+        return (self._expand.to(std.device) ** 2 @ std**2).sqrt()
+
+    def pull_back(self, slopes: Float[Tensor, "*S H A"]) -> Float[Tensor, "*S K A"]:
+        """Gradients with respect to the knots, from those with respect to the actions."""
+        return self._expand.T.to(slopes.device) @ slopes
+
+
+def _basis(horizon: int, count: int, interpolation: Interpolation) -> np.ndarray:
+    """(H, K): how much each decision's action takes from each knot."""
+    one_each = np.eye(count)
+    if count == 1:
+        return np.ones((horizon, 1))
+    if interpolation == "zero":
+        return one_each[np.arange(horizon) * count // horizon]
+    places, decisions = np.linspace(0, horizon - 1, count), np.arange(horizon)
+    if interpolation == "linear":
+        return scipy.interpolate.make_interp_spline(places, one_each, k=1)(decisions)
+    return scipy.interpolate.CubicSpline(places, one_each, bc_type="natural")(decisions)

@@ -31,7 +31,7 @@ _ENDLESS = 10**9
 
 @dataclass(frozen=True, eq=False)
 class Imagined:
-    """What comes of N candidates of H decisions from each of B states.
+    """What comes of N candidates of H decisions from each of B states, on the CPU.
 
     Attributes:
         rewards: (B, N, H) per decision, float64; zeros once the episode is over.
@@ -63,7 +63,7 @@ class Simulator:
     Args:
         task: a suite task (`walker-walk`), a Gymnasium id (`Hopper-v5`), or `module:Id`.
         action_repeat: environment steps of one decision; by default 2 for DMControl and 1 for Gymnasium.
-        threads: rollouts that run at once. Results don't depend on it.
+        threads: rollouts that run at once; results don't depend on it. Copies are stepped on one.
 
     Attributes:
         task: what is being played.
@@ -117,13 +117,19 @@ class Simulator:
                 f"{self.task.name} with action repeat {self.task.action_repeat}"
             )
         model, data = inside
+        changes = self._baseline.changes(model)
+        if not self._baseline.alike(changes):
+            raise TaskError(
+                f"the environment of {task.name} has built another model, with other bodies or joints; "
+                "a simulator continues only episodes of the model that its task is made with"
+            )
         full = np.empty(mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS.value))
         mujoco.mj_getState(model, data, full, mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
         return SimulatorState(
             task=self.task,
             physics=full,
             warmstart=np.array(data.qacc_warmstart),
-            changes=self._baseline.changes(model),
+            changes=changes,
             memory=self._world.memory(env),
             data=copy.copy(data) if self.exact_copies else None,
         )
@@ -151,12 +157,13 @@ class Simulator:
         def score(actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
             imagined = self.imagine(states, actions)
             horizon = actions.shape[2]
-            weights = discount ** torch.arange(horizon, dtype=torch.float64, device=actions.device)
+            weights = discount ** torch.arange(horizon, dtype=torch.float64)
             total = (imagined.rewards * weights).sum(-1)
             if terminal is not None:
-                value = terminal(self.observe(imagined).flatten(0, 1)).reshape(total.shape).to(total)
+                seen = self.observe(imagined).flatten(0, 1).to(actions.device)
+                value = terminal(seen).reshape(total.shape).to("cpu", torch.float64)
                 total = torch.where(imagined.continues[..., -1] > 0, total + discount**horizon * value, total)
-            return total.masked_fill(imagined.diverged, -torch.inf).to(actions.dtype)
+            return total.masked_fill(imagined.diverged, -torch.inf).to(actions.dtype).to(actions.device)
 
         return score
 
@@ -190,7 +197,7 @@ class Simulator:
         )
 
         def tensor(x: Any, *shape: int) -> Tensor:
-            return torch.from_numpy(x).reshape(shape).to(actions.device)
+            return torch.from_numpy(x).reshape(shape)
 
         return Imagined(
             rewards=tensor(outcome.rewards, *shape[:3]),
@@ -204,13 +211,11 @@ class Simulator:
 
         They are zeros for candidates whose episode does not get that far.
         """
-        seen = torch.from_numpy(self._observed(imagined))
-        return seen.reshape(*imagined.diverged.shape, -1).to(imagined.diverged.device)
-
-    def _observed(self, imagined: Imagined) -> Any:
+        if self._closed:
+            raise RuntimeError("the simulator is closed")
         seen = imagined._outcome.observe()
         seen[~imagined._outcome.continues[:, -1]] = 0
-        return seen
+        return torch.from_numpy(seen).reshape(*imagined.diverged.shape, -1)
 
     def close(self) -> None:
         """Ends the threads and closes the private environment."""

@@ -36,9 +36,9 @@ class Baseline:
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a field."""
-        return self._values[name].shape
+    def alike(self, changes: Changes) -> bool:
+        """Whether these are changes of a model with as many bodies, joints and so on."""
+        return all(value.shape == self._values[name].shape for name, value in changes.items())
 
 
 class ChangingModel:
@@ -51,7 +51,7 @@ class ChangingModel:
     def __init__(self, model: mujoco.MjModel, baseline: Baseline) -> None:
         self.model = model
         self._baseline = baseline
-        # Sensors may have been added to this one.
+        # Those that were added stay as they are.
         self._taken = {name for name in baseline.changes(model) if not name.startswith("sensor_")}
 
     def take(self, changes: Changes) -> None:
@@ -67,7 +67,7 @@ class ChangingModel:
         owner = getattr(self.model, group) if dot else self.model
         present = getattr(owner, field)
         if isinstance(present, np.ndarray):
-            present[...] = value
+            present[: len(value)] = value  # sensors may have been added after those that a task knows
         else:
             setattr(owner, field, value.item())
 

@@ -40,9 +40,9 @@ def count(rewards: Array, ends: Array | None, sound: Array, repeat: int) -> tupl
     sound = sound & np.isfinite(rewards)
     stops = ~sound if ends is None else ends | ~sound
     over = np.logical_or.accumulate(stops, axis=1)
-    running = np.concatenate((np.zeros_like(over[:, :1]), over[:, :-1]), axis=1) == 0
+    running = ~np.concatenate((np.zeros_like(over[:, :1]), over[:, :-1]), axis=1)
     earned = np.where(running & sound, rewards, 0.0)
     total = np.zeros((len(rewards), rewards.shape[1] // repeat))
     for i in range(repeat):  # one after the other, as ActionRepeat adds them
         total += earned[:, i::repeat]
-    return total, ~over[:, repeat - 1 :: repeat], (running & ~sound).any(axis=1)
+    return total, ~over[:, repeat - 1 :: repeat], np.logical_or.reduce(running & ~sound, axis=1)

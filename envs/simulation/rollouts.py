@@ -75,7 +75,7 @@ class Rollouts:
         )
         last_of_each = slice(self._substeps - 1, n, self._substeps)
         if readings is None:
-            readings = np.empty((rows, length, 0))
+            readings = np.empty((rows, n + 1, 0))
         return Steps(
             model=self._model,
             sensors=self._sensors,

@@ -178,10 +178,8 @@ def _hopper(name: str, task: Any, model: mujoco.MjModel) -> Reward:
     return Reward(reward, (torso, foot))
 
 
-def _humanoid(
-    name: str, task: Any, model: mujoco.MjModel, *, module: str, trunk: str, up: str, component: int
-) -> Reward:
-    # The trunk of the CMU humanoid stands along its y axis: the z component of that axis is as upright as it is.
+def _humanoid(name: str, task: Any, model: mujoco.MjModel, *, module: str, trunk: str, up: str) -> Reward:
+    # The CMU humanoid's thorax stands along its y axis.
     upwards, head = axis(up, "body", trunk), position("body", "head")
     height = getattr(import_suite(), module)._STAND_HEIGHT
     fast = task._move_speed
@@ -189,7 +187,7 @@ def _humanoid(
     def reward(s: Steps) -> Array:
         standing = tolerance(s.sensor(head)[..., 2], bounds=(height, INF), margin=height / 4)
         upright = tolerance(
-            s.sensor(upwards)[..., component], bounds=(0.9, INF), sigmoid="linear", margin=1.9, value_at_margin=0
+            s.sensor(upwards)[..., 2], bounds=(0.9, INF), sigmoid="linear", margin=1.9, value_at_margin=0
         )
         stand_reward = standing * upright
         velocity = s.sensor(f"{trunk}_subtreelinvel")[..., :2]
@@ -347,8 +345,8 @@ _REWARDS: dict[str, Callable[[str, Any, mujoco.MjModel], Reward]] = {
     "finger": _finger,
     "fish": _fish,
     "hopper": _hopper,
-    "humanoid": functools.partial(_humanoid, module="humanoid", trunk="torso", up="z", component=2),
-    "humanoid_CMU": functools.partial(_humanoid, module="humanoid_CMU", trunk="thorax", up="y", component=2),
+    "humanoid": functools.partial(_humanoid, module="humanoid", trunk="torso", up="z"),
+    "humanoid_CMU": functools.partial(_humanoid, module="humanoid_CMU", trunk="thorax", up="y"),
     "lqr": _lqr,
     "manipulator": _manipulator,
     "pendulum": _pendulum,

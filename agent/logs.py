@@ -24,7 +24,7 @@ class Log:
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """One record."""
-        record = {"kind": kind, "step": step} | {name: _plain(x) for name, x in values.items()}
+        record = {"kind": kind, "step": step} | {name: plain(x) for name, x in values.items()}
         self._file.write(json.dumps(record, allow_nan=False) + "\n")
         self._file.flush()
         prefix = "/".join([kind, values["planner"]] if "planner" in values else [kind])
@@ -42,12 +42,12 @@ class Log:
         self._board.close()
 
 
-def _plain(x: Any) -> Any:
+def plain(x: Any) -> Any:
     """Short and valid JSON: six digits, and null for what is not finite."""
     if isinstance(x, float):
         return float(f"{x:.6g}") if math.isfinite(x) else None
     if isinstance(x, dict):
-        return {key: _plain(value) for key, value in x.items()}
+        return {key: plain(value) for key, value in x.items()}
     if isinstance(x, list | tuple):
-        return [_plain(value) for value in x]
+        return [plain(value) for value in x]
     return x

@@ -16,6 +16,18 @@ def write_card(folder: Path) -> None:
     write_atomically(folder / "CARD.md", card(description, records).encode())
 
 
+def _evaluated_later(training: dict[str, Any], planning: dict[str, Any]) -> list[str]:
+    """What to say of an agent that was evaluated anew, with another search than it was trained with."""
+    if "evaluated" not in training:
+        return []
+    before = ", ".join(f"{key} {x}" for key, x in training["planning"].items()) or "the same"
+    now = ", ".join(f"{key} {planning[key]}" for key in training["planning"]) or "the same"
+    return [
+        f"- Search: {before} while it learned; {now} as stored and evaluated below, at commit "
+        f"`{training['evaluated']['commit']}`, {training['evaluated']['date']}"
+    ]
+
+
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The records of `metrics.jsonl`; a torn last line is left out."""
     records = []
@@ -47,6 +59,7 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
         f"- Time: {hours:.2f} hours, evaluations included, with {threads} on {training.get('machine')}, "
         f"matrix products at torch's {config['matmul_precision']!r} precision",
         f"- Weights: {description['precision']}, as they were evaluated below",
+        *_evaluated_later(training, config["planning"]),
         "",
         "## Return",
         "",

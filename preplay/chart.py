@@ -1,6 +1,8 @@
 """The picture of a comparison: what it looked like, and what it returned."""
 
 import io
+from collections.abc import Iterable
+from itertools import cycle
 from typing import Any
 
 import matplotlib
@@ -9,9 +11,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
-# Planners in blues, the controls in warmer and paler colours.
-_COLOURS = {"mppi": "#12507b", "cem": "#2f8fc5", "policy": "#e08e2b", "random": "#8a94a3"}
-_OTHERS = ("#4b8f6b", "#7a5aa6", "#b0484a", "#5f6b3a")
+# Planners in cold colours, the controls in a warm and a pale one.
+_COLOURS = {
+    "mppi": "#12507b",
+    "cem": "#2f8fc5",
+    "icem": "#139a8b",
+    "cmaes": "#7a5aa6",
+    "predictive": "#5f8f3a",
+    "gradient": "#b0486f",
+    "shooting": "#8c6d4f",
+    "policy": "#e08e2b",
+    "random": "#8a94a3",
+}
+_OTHERS = ("#4b8f6b", "#5a4fcf", "#b0484a", "#5f6b3a")
+
+
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each planner or control, the same in every picture."""
+    others = cycle(_OTHERS)
+    return {name: _COLOURS.get(name) or next(others) for name in dict.fromkeys(names)}
 
 
 def draw(tasks: dict[str, Any], stills: dict[str, list[Any]], labels: dict[str, str]) -> bytes:
@@ -52,9 +70,9 @@ def _film_strip(figure: Figure, where: SubplotSpec, frames: list[Any], task: str
 
 def _returns(axes: Axes, rows: dict[str, Any], labels: dict[str, str], last: bool) -> None:
     spread = np.random.default_rng(0)
-    others = iter(_OTHERS * 4)
+    colour_of = colours(rows)
     for i, (name, row) in enumerate(rows.items()):
-        colour = _COLOURS.get(name) or next(others)
+        colour = colour_of[name]
         heights = -i + spread.uniform(-0.16, 0.16, len(row["returns"]))
         axes.scatter(row["returns"], heights, s=16, color=colour, alpha=0.4, linewidths=0)
         low, high = row["interval"]

@@ -24,6 +24,8 @@ COMMANDS = {
     "train": ("preplay.train:Train", "train an agent on a task"),
     "tasks": ("preplay.tasks:Tasks", "list the tasks and the shipped agents"),
     "doctor": ("preplay.doctor:Doctor", "say what works on this machine, how fast, and what to do about the rest"),
+    "compare": ("preplay.compare:Compare", "play a task with many planners and write a report that says which is best"),
+    "verify": ("preplay.verify:Verify", "play episodes of a comparison again and compare their hashes"),
     "demo": ("preplay.demo:Demo", "play the shipped agents beside their controls and write a report"),
 }
 
@@ -74,12 +76,25 @@ def parse(command: type, name: str, arguments: list[str]) -> Any:
         options["default"] = command.defaults(arguments)
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(_Reworded(sys.stdout)):
             return tyro.cli(command, **options)
     except SystemExit as stop:
         if not stop.code:
             raise
     fail(f"{_sentence(said.getvalue())}; see preplay {name} --help")
+
+
+class _Reworded:
+    """Standard output, where tyro's `{None}|INT` reads `INT | None`; as long as it was, for the box around it."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def write(self, text: str) -> int:
+        return self._real.write(re.sub(r"\{None\}\|(\w+)", r"\1 | None", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
 
 
 def _overview() -> str:

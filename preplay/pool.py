@@ -2,10 +2,13 @@
 
 import multiprocessing
 import os
+import signal
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import envs
-from agent import Agent, Episodes, RandomActor, play
+from agent import Episodes, play
+from agent.evaluation import Actor
 from preplay.actors import Cast
+from preplay.errors import UsageError
+from preplay.simulated import SimulatorActor
 from preplay.video import Video, remove_unfinished
 
 # Of the frames of a filmed episode.
 FILM = {"render_mode": "rgb_array", "width": 320, "height": 240}
+# Environments and actors that a worker keeps ready: a comparison of many planners would fill the memory with them.
+_READY = 8
+_stages: OrderedDict[tuple[Cast, bool], tuple[gymnasium.Env[Any, Any], Actor]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -56,19 +65,31 @@ def available_cores() -> int:
 def play_jobs(jobs: list[Job], workers: int | None = None) -> Iterator[Played]:
     """Plays episodes in parallel and hands them on in the order in which they end.
 
-    Leaving early, by an error or Ctrl-C, ends the workers.
+    Leaving early, by an error or Ctrl-C, ends the workers. Before the error of an episode is raised, those that had
+    ended by then are handed on.
 
     Args:
         jobs: the first ones begin first.
         workers: processes; by default one a core.
+
+    Raises:
+        UsageError: when a worker was killed.
     """
     count = min(workers or available_cores(), len(jobs))
     # A forked process would inherit torch's and OpenGL's threads in an unknown state.
-    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_depend_on_parent)
     try:
-        for done in as_completed([pool.submit(play_job, job) for job in jobs]):
+        waiting: set[Future[Played]] = {pool.submit(play_job, job) for job in jobs}
+        for done in as_completed(list(waiting)):
+            waiting.remove(done)
+            failure = done.exception()
+            if failure is not None:
+                for other in waiting:
+                    if other.done() and other.exception() is None:
+                        yield other.result()
+                raise failure
             yield done.result()
-    except BaseException:
+    except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         running = multiprocessing.active_children()
         for worker in running:
@@ -78,8 +99,26 @@ def play_jobs(jobs: list[Job], workers: int | None = None) -> Iterator[Played]:
         for job in jobs:  # a worker that is terminated has no time to tidy up
             if job.video is not None:
                 remove_unfinished(job.video)
+        if isinstance(error, BrokenProcessPool):
+            raise UsageError(
+                "a process that played episodes was killed, perhaps for want of memory; try again with fewer --workers"
+            ) from None
         raise
     pool.shutdown()
+
+
+def _depend_on_parent() -> None:
+    """In a worker: Ctrl-C is the parent's business, and where the parent is killed the worker ends too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def play_job(job: Job) -> Played:
@@ -98,9 +137,21 @@ def play_job(job: Job) -> Played:
     return Played(job, episodes, [frames[round(share * (len(frames) - 1))] for share in job.stills])
 
 
-@cache
-def _stage(cast: Cast, filmed: bool) -> tuple[gymnasium.Env[Any, Any], Agent | RandomActor]:
-    """An environment and an actor, made once for each worker."""
-    options: dict[str, Any] = FILM if filmed else {}
-    env = cast.env(**options)
-    return env, cast.actor(env)
+def _stage(cast: Cast, filmed: bool) -> tuple[gymnasium.Env[Any, Any], Actor]:
+    """An environment and an actor; a worker makes them once, unless it has met many others since."""
+    key = cast, filmed
+    if key not in _stages:
+        while len(_stages) >= _READY:
+            _, (left, who) = _stages.popitem(last=False)
+            left.close()
+            if isinstance(who, SimulatorActor):
+                who.simulator.close()
+        options: dict[str, Any] = FILM if filmed else {}
+        env = cast.env(**options)
+        actor = cast.actor(env)
+        # Much is loaded at the first decision, and nobody's timing should pay for it.
+        observation, _ = env.reset(seed=0)
+        actor.act(observation)
+        _stages[key] = env, actor
+    _stages.move_to_end(key)
+    return _stages[key]

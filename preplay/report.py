@@ -1,4 +1,7 @@
-"""A report that is one file: picture, tables, videos and manifest inside an HTML page."""
+"""A report that is one file: picture, tables, videos and manifest inside an HTML page.
+
+The page's frame and its films are here for every report; `page` is the demo's.
+"""
 
 import base64
 import json
@@ -9,7 +12,7 @@ from typing import Any
 from agent.checkpoint import write_atomically
 from preplay.text import file_name, interval_text
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: #1d2733; background: #f6f7f9;
        margin: 0; }
@@ -50,20 +53,13 @@ def write_report(folder: Path, report: dict[str, Any], labels: dict[str, str]) -
 def page(folder: Path, report: dict[str, Any], labels: dict[str, str]) -> str:
     """The page's text."""
     tasks, origin = report["tasks"], report["provenance"]
-    picture = _data(folder / "returns.png", "image/png")
+    picture = data((folder / "returns.png").read_bytes(), "image/png")
     last = report["seed"] + report["episodes"] - 1
     sections = "".join(_task(folder, task, rows, labels, bool(report["without_films"])) for task, rows in tasks.items())
     manifest = {key: report[key] for key in ("seed", "episodes", "workers", "seconds", "weights")} | origin
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>preplay: {escape(", ".join(tasks))}</title>
-<style>{_STYLE}</style>
-</head>
-<body><main>
-<h1>preplay: planned episodes beside their controls</h1>
+    return document(
+        f"preplay: {', '.join(tasks)}",
+        f"""<h1>preplay: planned episodes beside their controls</h1>
 <p>Each task is played from the same {report["episodes"]} starting states (seeds {report["seed"]} to {last}) by the same
 trained agent: with a planner that searches in its latent world model, with its policy prior alone, and, as the floor,
 with random actions. All episodes are counted.</p>
@@ -74,10 +70,46 @@ with random actions. All episodes are counted.</p>
 <pre>{escape(json.dumps(manifest, indent=2))}</pre>
 <footer>Intervals are 95 % percentile-bootstrap intervals of the mean over episodes; they speak of the starting states,
 not of training again with another seed. Milliseconds were taken while {report["workers"]}
-{"processes" if report["workers"] > 1 else "process"} played side by side.</footer>
+{"processes" if report["workers"] > 1 else "process"} played side by side.</footer>""",
+    )
+
+
+def document(title: str, body: str, style: str = "") -> str:
+    """A whole page.
+
+    Args:
+        title: plain text.
+        body: HTML.
+        style: more rules, after the common ones.
+    """
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{STYLE}{style}</style>
+</head>
+<body><main>
+{body}
 </main></body>
 </html>
 """
+
+
+def film(file: Path, who: str, figure: str) -> str:
+    """A video as HTML, its bytes inside, with a caption and a figure beside it; nothing where there is no such file."""
+    if not file.exists():
+        return ""
+    return (
+        f'<figure><video autoplay loop muted playsinline controls src="{data(file.read_bytes(), "video/mp4")}"></video>'
+        f"<figcaption>{escape(who)}<b>{escape(figure)}</b></figcaption></figure>"
+    )
+
+
+def data(content: bytes, kind: str) -> str:
+    """Bytes as an address that holds them, for an attribute `src`."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _task(folder: Path, task: str, rows: dict[str, Any], labels: dict[str, str], unseen: bool) -> str:
@@ -108,13 +140,4 @@ def _row(name: str, row: dict[str, Any], labels: dict[str, str]) -> str:
 
 def _film(folder: Path, task: str, name: str, row: dict[str, Any], labels: dict[str, str]) -> str:
     file = folder / "videos" / f"{file_name(task)}-{name}.mp4"
-    if not file.exists():
-        return ""
-    return (
-        f'<figure><video autoplay loop muted playsinline controls src="{_data(file, "video/mp4")}"></video>'
-        f"<figcaption>{escape(labels.get(name, name))}<b>{row['returns'][0]:.0f}</b></figcaption></figure>"
-    )
-
-
-def _data(file: Path, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
+    return film(file, labels.get(name, name), f"{row['returns'][0]:.0f}")

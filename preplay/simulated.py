@@ -14,8 +14,11 @@ from agent.running import Running, decide
 from planners import Plan
 
 LEARNED, SIMULATOR, SIMULATOR_VALUE = MODELS = "learned", "simulator", "simulator+value"
-# For a search that sees nothing beyond its horizon: iCEM's defaults and the horizon of its paper.
-LONG_SIGHTED = PlanningConfig(planner="icem", horizon=30, samples=40, iterations=3, elites=10, proposals=0)
+# For a search that sees nothing beyond its horizon: iCEM's defaults and the horizon of its paper. A true model is not
+# overfitted, so the best candidate is executed.
+LONG_SIGHTED = PlanningConfig(
+    planner="icem", horizon=30, samples=40, iterations=3, elites=10, proposals=0, execute="best"
+)
 
 
 class SimulatorActor:

@@ -46,7 +46,8 @@ class Compare:
     task: TaskName
     """A task that `preplay tasks` lists, any Gymnasium id with continuous actions, or module:Id."""
     planners: tuple[str, ...] = ("mppi", "cem")
-    """Who plays."""
+    """Who plays. A planner may bring options along: mppi:knots=6:noise_beta=2 (elites, execute, interpolation, knots,
+    noise_beta, proposals, replan_every)."""
     models: tuple[str, ...] = ("learned",)
     """What they imagine with: learned, simulator (the true dynamics, up to the horizon) or simulator+value (the true
     dynamics, and the agent's value function where the horizon ends)."""
@@ -223,7 +224,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
         shown.add_row(
             cell.label,
             cell.model or "",
-            " ".join(filter(None, (cell.budget, "" if cell.horizon is None else f"h{cell.horizon}"))),
+            " ".join(filter(None, (cell.budget, "" if cell.horizon is None else f"h{cell.horizon}", cell.options))),
             figure_text(row["mean_return"]),
             range_text(row["interval"], row["mean_return"]),
             "" if over is None else share_text(over["probability"]),

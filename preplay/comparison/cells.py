@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,6 +26,16 @@ LABELS = demo.LABELS | {
 }
 # A time budget is to end the search, so the iterations mustn't.
 UNBOUND_ITERATIONS = 100_000
+# Options of a planner that its name may bring along, and how they are written.
+_OPTIONS: dict[str, Callable[[str], Any]] = {
+    "elites": int,
+    "execute": str,
+    "interpolation": str,
+    "knots": int,
+    "noise_beta": float,
+    "proposals": int,
+    "replan_every": int,
+}
 _MOST = {"samples": 100_000, "iterations": 1000, "milliseconds": 60_000, "horizon": 1000}
 
 
@@ -38,12 +48,14 @@ class Cell:
         model: one of `MODELS`; None for a control, as the next two are.
         budget: `default`, samples x iterations as `512x6`, or time as `20ms`.
         horizon: decisions looked ahead; None for the agent's own.
+        options: further ones of the planner, as `knots=6:noise_beta=2`; None for its own.
     """
 
     planner: str
     model: str | None = None
     budget: str | None = None
     horizon: int | None = None
+    options: str | None = None
 
     @property
     def control(self) -> bool:
@@ -64,7 +76,7 @@ class Cell:
     def name(self) -> str:
         """Its name in files and messages, unlike any other cell's."""
         horizon = None if self.horizon is None else f"h{self.horizon}"
-        return " ".join(part for part in (self.planner, self.model, self.budget, horizon) if part)
+        return " ".join(part for part in (self.planner, self.options, self.model, self.budget, horizon) if part)
 
     @property
     def file_name(self) -> str:
@@ -85,10 +97,12 @@ class Cell:
 
     @property
     def search(self) -> str:
-        """How it searches, for people: budget and horizon."""
+        """How it searches, for people: budget, horizon and options."""
         budget = self.budget or ""
         words = "default budget" if budget == DEFAULT else re.sub(r"ms$", " ms", budget.replace("x", " × "))
-        return " · ".join(filter(None, (words, "" if self.horizon is None else f"horizon {self.horizon}")))
+        horizon = "" if self.horizon is None else f"horizon {self.horizon}"
+        options = (self.options or "").replace("_", " ").replace("=", " ").replace(":", " · ")
+        return " · ".join(filter(None, (words, horizon, options)))
 
     def planning(self) -> dict[str, Any]:
         """The options of `preplay.actors.cast` that make it what it is, its planner and model aside."""
@@ -100,7 +114,8 @@ class Cell:
             assert self.budget is not None
             samples, _, iterations = self.budget.partition("x")
             options |= {"samples": int(samples), "iterations": int(iterations)}
-        return options
+        given = dict(part.split("=") for part in self.options.split(":")) if self.options else {}
+        return options | {name: _OPTIONS[name](text) for name, text in given.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -113,7 +128,8 @@ def cells(
     """Every combination, in order, and then the controls, once each.
 
     Args:
-        planners: names; so are the models. Each argument may hold several, with commas between them.
+        planners: names, each perhaps with options as `mppi:knots=6:noise_beta=2`. This and all other arguments may
+            hold several in one text, with commas between them.
         models: of `MODELS`.
         budgets: `default`, `512x6` or `20ms`.
         horizons: `default`, or decisions.
@@ -121,17 +137,40 @@ def cells(
     Raises:
         UsageError: for a name that isn't known, or a number that makes no sense.
     """
-    names = _listed(planners, "--planners")
-    for name in names:
-        check_planner(name)
+    named = [planner(text) for text in _listed(planners, "--planners")]
     kinds = _listed(models, "--models")
     for kind in kinds:
         if kind not in MODELS:
             raise UsageError(f"unknown model {kind!r}; {nearest(kind, MODELS)}")
     limits = list(dict.fromkeys(budget(text) for text in _listed(budgets, "--budgets")))
     depths = list(dict.fromkeys(horizon(text) for text in _listed(horizons, "--horizons")))
-    searching = [name for name in names if name not in CONTROLS]
-    return [Cell(*each) for each in itertools.product(searching, kinds, limits, depths)] + [Cell(x) for x in CONTROLS]
+    searching = [each for each in named if each[0] not in CONTROLS]
+    every = itertools.product(searching, kinds, limits, depths)
+    return [
+        *(Cell(name, kind, limit, depth, options) for (name, options), kind, limit, depth in every),
+        *map(Cell, CONTROLS),
+    ]
+
+
+def planner(text: str) -> tuple[str, str | None]:
+    """A planner's name and options as the cells have them.
+
+    Raises:
+        UsageError: when the text is none.
+    """
+    name, *options = text.split(":")
+    check_planner(name)
+    given: dict[str, str] = {}
+    for option in options:
+        key, _, value = option.partition("=")
+        if key not in _OPTIONS:
+            raise UsageError(f"{text!r} has the option {key!r}; {nearest(key, _OPTIONS)}")
+        try:
+            read = _OPTIONS[key](value)
+        except ValueError:
+            raise UsageError(f"{text!r} has the option {option!r}; write it with a value, as knots=6") from None
+        given[key] = f"{read:g}" if isinstance(read, float) else str(read)
+    return name, ":".join(f"{key}={value}" for key, value in sorted(given.items())) or None
 
 
 def budget(text: str) -> str:

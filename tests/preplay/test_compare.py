@@ -332,6 +332,22 @@ def test_lists_with_commas_and_with_spaces():
     assert len({cell.file_name for cell in commas}) == len(commas)
 
 
+def test_a_planner_brings_options_along():
+    made = cells(["mppi:noise_beta=2.0:knots=3,mppi"], ["learned"], ["default"], ["default"])
+    assert [(cell.planner, cell.options) for cell in made[:2]] == [("mppi", "knots=3:noise_beta=2"), ("mppi", None)]
+    assert made[0].planning() == {"knots": 3, "noise_beta": 2.0}
+    assert made[0].name != made[1].name
+    assert "knots 3" in made[0].search
+    for text, words in {
+        "mppi:knotz=3": "did you mean 'knots'",
+        "mppi:knots": "with a value",
+        "mppi:knots=many": "with a value",
+        "mpi:knots=3": "unknown planner 'mpi'",
+    }.items():
+        with pytest.raises(UsageError, match=words):
+            cells([text], ["learned"], ["default"], ["default"])
+
+
 def test_budgets_become_options():
     assert Cell("cem", "learned", "512x6", 5).planning() == {"samples": 512, "iterations": 6, "horizon": 5}
     assert Cell("cem", "learned", "default").planning() == {}

@@ -26,7 +26,7 @@ from preplay.options import OptionalFolder, OptionalInt, TaskName
 from preplay.output import print_object
 from preplay.pool import FILM, Job, available_cores, play_jobs
 from preplay.provenance import installed, provenance
-from preplay.text import file_name
+from preplay.text import file_name, place
 from preplay.video import remove_unfinished
 
 # Versions that episodes depend on.
@@ -156,7 +156,7 @@ class Compare:
         return {
             "fixed": fixed,
             "episodes": self.episodes,
-            "checkpoint": None if floor.checkpoint is None else str(floor.checkpoint.resolve()),
+            "checkpoint": None if floor.checkpoint is None else place(floor.checkpoint),
             "sittings": sittings,
         }
 

@@ -13,7 +13,7 @@ from preplay.output import print_object
 from preplay.progress import EpisodeDisplay
 from preplay.provenance import commit
 from preplay.simulated import LEARNED
-from preplay.text import interval_text
+from preplay.text import interval_text, place
 from preplay.video import HEIGHT, WIDTH, Video, check_video_path
 
 # Options that change how is planned.
@@ -130,7 +130,7 @@ class Run:
     def _result(self, who: Cast, planner: str, episodes: Episodes) -> dict[str, Any]:
         return {
             "task": who.task,
-            "checkpoint": None if who.checkpoint is None else str(who.checkpoint),
+            "checkpoint": None if who.checkpoint is None else place(who.checkpoint),
             "planner": planner,
             "model": who.model,
             "planning": dict(who.planning),

@@ -2,12 +2,19 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def interval_text(interval: Sequence[float | None], digits: int = 0) -> str:
     """An interval for people; a dash where there is none."""
     low, high = interval
     return "–" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def place(folder: Path) -> str:
+    """A folder as results name it: seen from where the user stands when it lies in there, so as to mean much elsewhere."""
+    folder, here = folder.resolve(), Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def file_name(task: str) -> str:

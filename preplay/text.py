@@ -12,7 +12,7 @@ def interval_text(interval: Sequence[float | None], digits: int = 0) -> str:
 
 
 def place(folder: Path) -> str:
-    """A folder as results name it: seen from where the user stands when it lies in there, so as to mean much elsewhere."""
+    """A folder as results name it: seen from where the user stands, when it lies in there."""
     folder, here = folder.resolve(), Path.cwd()
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 

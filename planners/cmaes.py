@@ -11,9 +11,6 @@ from torch import Tensor
 from planners.planner import Planner, PlannerConfig, Scored
 from planners.registry import register
 
-# What stands in for a score that must be ignored: cma ranks candidates, so that only the order counts.
-_WORST = 1e300
-
 
 @dataclass(frozen=True)
 class CMAESConfig(PlannerConfig):
@@ -29,12 +26,14 @@ class Evolution:
 
     Attributes:
         strategies: of `cma`, B of them.
-        asked: of each, the candidates it has just drawn.
         shape: (K, A).
+        device: where candidates are scored.
+        asked: of each strategy, the candidates it has just drawn.
     """
 
     strategies: list[Any]
     shape: tuple[int, ...]
+    device: torch.device
     asked: list[list[np.ndarray]] = field(default_factory=list)
 
 
@@ -52,34 +51,34 @@ class CMAES(Planner):
         import cma  # takes a while to import, and only those who use it need wait
 
         seed = int(torch.randint(2**31, (), generator=generator, device=start.device))
+        # The loop clips candidates to the box. cma's own bounds bend the space near them, where a population that is
+        # large for its few iterations gets lost. In one dimension it can't bound standard deviations.
+        limits = {"minstd": self.config.min_std, "maxstd": self.config.initial_std} if start[0].numel() > 1 else {}
         strategies = []
         for row in start.flatten(1).double().cpu().numpy():
             normal = np.random.default_rng(seed).standard_normal
             options = {
                 "popsize": max(self.config.samples, 2),
-                "bounds": [-1, 1],
                 "verbose": -10,
                 "seed": np.nan,  # NumPy's global generator is left alone
                 "randn": lambda *size, normal=normal: normal(size),
-            }
+            } | limits
             strategies.append(cma.CMAEvolutionStrategy(row, self.config.initial_std, options))
-        return Evolution(strategies, tuple(start.shape[1:]))
+        return Evolution(strategies, tuple(start.shape[1:]), start.device)
 
     def sample(self, search: Evolution, iteration: int, generator: torch.Generator) -> Float[Tensor, "B N K A"]:
         """What the strategies ask for."""
         search.asked = [strategy.ask() for strategy in search.strategies]
-        device = generator.device
-        drawn = torch.from_numpy(np.asarray(search.asked, np.float32)).to(device)
-        return drawn.unflatten(-1, search.shape)
+        return self._actions(search, search.asked)
 
     def update(self, search: Evolution, scored: Scored) -> Evolution:
-        """Tells the strategies of the scores, and of the best candidate where it was none of theirs."""
+        """Tells the strategies how their candidates rank, and of the best candidate where it was none of theirs."""
         count = len(search.asked[0])
         values = scored.fresh_values[:, -count:].double().cpu().numpy()
         best = scored.elites[:, 0].flatten(1).double().cpu().numpy()
         for i, strategy in enumerate(search.strategies):
             if np.isfinite(values[i]).any():
-                strategy.tell(search.asked[i], np.where(np.isfinite(values[i]), -values[i], _WORST))
+                strategy.tell(search.asked[i], _ranks(values[i], np.asarray(search.asked[i])))
                 if scored.values[i, 0] > scored.fresh_values[i, -count:].max():
                     strategy.inject([best[i]])
         return search
@@ -88,5 +87,18 @@ class CMAES(Planner):
         """The strategies' favourites and standard deviations."""
         means = [strategy.result.xfavorite for strategy in search.strategies]
         stds = [strategy.result.stds for strategy in search.strategies]
-        mean, std = (torch.from_numpy(np.asarray(x, np.float32)).unflatten(-1, search.shape) for x in (means, stds))
-        return mean, std.clamp(max=self.config.initial_std)
+        return self._actions(search, means), self._actions(search, stds).clamp(max=self.config.initial_std)
+
+    def _actions(self, search: Evolution, rows: list[Any]) -> Float[Tensor, "*S K A"]:
+        return torch.from_numpy(np.asarray(rows, np.float32)).to(search.device).unflatten(-1, search.shape)
+
+
+def _ranks(values: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """What cma minimises, and of which it sees the order alone: 0 for the best candidate.
+
+    Of candidates that the loop has clipped to the same actions the one that lay nearer to the box ranks first.
+    """
+    outside = (asked - asked.clip(-1, 1)) ** 2
+    ranks = np.empty(len(values))
+    ranks[np.lexsort((outside.sum(axis=1), -values))] = np.arange(len(values))
+    return ranks

@@ -261,10 +261,13 @@ class Planner(ABC):
         with torch.enable_grad():
             actions = actions.detach().requires_grad_()
             values = score(actions)
-            if not values.requires_grad:
+            slopes = None
+            if values.requires_grad:  # it may also be that of a model's weights alone
+                (slopes,) = torch.autograd.grad(values.sum(), actions, allow_unused=True)
+            if slopes is None:
                 raise PlannerError("this planner climbs the score's gradient, and the score has none")
-            (slopes,) = torch.autograd.grad(values.sum(), actions)
-        slopes = torch.where(torch.isfinite(slopes), slopes, 0.0)
+        # Within what float32 can square.
+        slopes = torch.where(torch.isfinite(slopes), slopes, 0.0).clamp(-1e18, 1e18)
         slopes = slopes if self._knots is None else self._knots.pull_back(slopes)
         return _finite(values.detach(), actions.shape[:2]), slopes
 

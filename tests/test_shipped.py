@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -12,11 +11,8 @@ from preplay.card import card, read_metrics
 from preplay.shipped import shipped
 
 AGENTS = shipped()
-# Mean return over ten episodes that each must have been evaluated with, planner on unless it is named below.
+# Mean return over ten episodes, planner on, that each must have been evaluated with.
 BARS = {"cartpole-swingup": 800, "walker-walk": 900, "reacher-easy": 850, "cheetah-run": 450, "Hopper-v5": 1000}
-# Here the planner, looking ahead as far as it was trained with, ends two of ten episodes short of the target. What
-# passes is the policy prior alone, and the planner with a longer horizon: the result recorded here.
-EXCEPTIONS = {"reacher-easy": Path(__file__).parent.parent / "benchmarks/results/reacher-easy-horizon5.json"}
 
 
 def test_the_promised_agents_ship():
@@ -44,12 +40,7 @@ def test_its_card_tells_what_was_recorded(task):
     final = {record["planner"]: record for record in records if record["kind"] == "final"}
     assert set(final) == {"mppi", "policy"}
     assert final["mppi"]["seeds"] == final["policy"]["seeds"] == list(range(10_000, 10_010))
-    if task in EXCEPTIONS:
-        recorded = json.loads(EXCEPTIONS[task].read_text())
-        assert (recorded["task"], recorded["planner"], recorded["seed"]) == (task, "mppi", 10_000)
-        assert min(final["policy"]["mean_return"], recorded["mean_return"]) >= BARS[task]
-    else:
-        assert final["mppi"]["mean_return"] >= BARS[task]
+    assert final["mppi"]["mean_return"] >= BARS[task]
     assert description["training"]["steps"] == 100_000
     assert re.fullmatch(r"[0-9a-f]{12}\+?", description["training"]["commit"])
 

@@ -1,10 +1,11 @@
-"""The parts of the room that are not promises of every planner: plans, names, knobs, and what tells CEM from MPPI."""
+"""What is no promise of every planner: plans, knobs, what the loop keeps, and what tells CEM from MPPI."""
 
 import pytest
 import torch
 
 import planners
-from planners import Gaussian, Plan, PlannerError
+from planners import Gaussian, Plan, PlannerError, Scored
+from tests.planners.toy import seeded, uniform
 
 
 def plan_of(actions: torch.Tensor) -> Plan:
@@ -27,16 +28,9 @@ def test_shift_moves_the_plan_one_decision_on():
 def test_a_plan_can_be_the_next_warm_start():
     planner = planners.make("mppi", horizon=3, action_dim=2)
     score = lambda a: a.sum(dim=(2, 3))  # noqa: E731
-    plan = planner.plan(score, generator=torch.Generator().manual_seed(0))
-    again = planner.plan(score, warm_start=plan, generator=torch.Generator().manual_seed(1))
+    plan = planner.plan(score, generator=seeded(0))
+    again = planner.plan(score, warm_start=plan, generator=seeded(1))
     assert again.value >= plan.value
-
-
-def test_unknown_names_say_what_there_is():
-    with pytest.raises(PlannerError, match="unknown planner 'mpi'; did you mean 'mppi'"):
-        planners.make("mpi", horizon=1, action_dim=1)
-    with pytest.raises(PlannerError, match="no option 'sample'; did you mean 'samples'"):
-        planners.make("cem", horizon=1, action_dim=1, sample=3)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +43,12 @@ def test_unknown_names_say_what_there_is():
         {"initial_std": float("nan")},
         {"min_std": 2.0},
         {"execute": "worst"},
+        {"remember": -1},
+        {"noise_beta": -0.1},
+        {"noise_beta": float("nan")},
+        {"knots": 0},
+        {"knots": 3},
+        {"elites": True},
     ],
 )
 def test_knobs_that_make_no_sense_are_refused(knobs):
@@ -71,33 +71,61 @@ def test_shapes_that_do_not_fit_are_refused():
         planner.plan(lambda a: a.sum(dim=(1, 2, 3)))
 
 
-def test_a_name_can_be_registered_once():
-    with pytest.raises(PlannerError, match="already registered"):
-        planners.register("cem")(planners.CEM)
+def scored(elites: torch.Tensor, values: torch.Tensor) -> Scored:
+    return Scored(elites, values, elites, values)
 
 
 def test_cem_weighs_elites_alike_and_mppi_by_value():
-    elites = torch.tensor([[1.0, 0.0]]).reshape(1, 2, 1, 1)
-    values = torch.tensor([[2.0, 0.0]])
+    found = scored(torch.tensor([[1.0, 0.0]]).reshape(1, 2, 1, 1), torch.tensor([[2.0, 0.0]]))
     start = Gaussian(torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
-    cem = planners.make("cem", horizon=1, action_dim=1, momentum=0.0).update(start, elites, values)
+    cem = planners.make("cem", horizon=1, action_dim=1, momentum=0.0).update(start, found)
     torch.testing.assert_close(cem.mean.item(), 0.5)
     torch.testing.assert_close(cem.std.item(), 0.5)
-    mppi = planners.make("mppi", horizon=1, action_dim=1, temperature=2.0).update(start, elites, values)
+    mppi = planners.make("mppi", horizon=1, action_dim=1, temperature=2.0).update(start, found)
     share = 1 / (1 + torch.e**-1)
     torch.testing.assert_close(mppi.mean.item(), share, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(mppi.std.item(), (share * (1 - share)) ** 0.5, rtol=1e-5, atol=1e-6)
-    smoothed = planners.make("cem", horizon=1, action_dim=1, momentum=0.5).update(start, elites, values)
+    smoothed = planners.make("cem", horizon=1, action_dim=1, momentum=0.5).update(start, found)
     torch.testing.assert_close(smoothed.mean.item(), 0.25)
+
+
+@pytest.mark.parametrize("name", ["cem", "mppi", "icem"])
+def test_elites_with_bad_scores_weigh_nothing(name):
+    elites = torch.tensor([[0.4, 0.9], [0.4, 0.9]]).reshape(2, 2, 1, 1)
+    found = scored(elites, torch.tensor([[1.0, -torch.inf], [-torch.inf, -torch.inf]]))
+    start = Gaussian(torch.zeros(2, 1, 1), torch.ones(2, 1, 1))
+    momentum = {} if name == "mppi" else {"momentum": 0.0}
+    fit = planners.make(name, horizon=1, action_dim=1, min_std=0.1, initial_std=1.0, **momentum).update(start, found)
+    torch.testing.assert_close(fit.mean.flatten(), torch.tensor([0.4, 0.0]))
+    torch.testing.assert_close(fit.std.flatten(), torch.tensor([0.1, 1.0]))
+
+
+def test_predictive_sampling_moves_to_the_best_and_stays_as_wide():
+    found = scored(torch.tensor([[0.7, 0.0]]).reshape(1, 2, 1, 1), torch.tensor([[2.0, 0.0]]))
+    start = Gaussian(torch.zeros(1, 1, 1), torch.full((1, 1, 1), 0.3))
+    after = planners.make("predictive", horizon=1, action_dim=1).update(start, found)
+    torch.testing.assert_close(after.mean.item(), 0.7)
+    assert torch.equal(after.std, start.std)
+
+
+def test_shooting_is_uniform_and_learns_nothing():
+    planner = planners.make("shooting", horizon=2, action_dim=1, samples=20_000)
+    search = planner.init(torch.full((2, 2, 1), 0.9), seeded(0))
+    drawn = planner.sample(search, 0, seeded(0))
+    assert drawn.shape == (2, 20_000, 2, 1)
+    quarters = torch.histc(drawn[0, :, 1], bins=4, min=-1, max=1) / 20_000
+    torch.testing.assert_close(quarters, torch.full((4,), 0.25), rtol=0, atol=0.02)
+    after = planner.update(search, scored(drawn[:, :3], torch.zeros(2, 3)))
+    assert torch.equal(planner.sample(after, 5, seeded(0)), drawn)
 
 
 @pytest.mark.parametrize("name", ["cem", "mppi"])
 def test_the_search_begins_around_the_warm_start_and_never_narrows_to_nothing(name):
     planner = planners.make(name, horizon=3, action_dim=2, initial_std=0.2, min_std=0.1, samples=4000)
     start = torch.full((2, 3, 2), 0.5)
-    search = planner.init(start)
+    search = planner.init(start, seeded(0))
     assert torch.equal(search.mean, start)
-    candidates = planner.sample(search, torch.Generator().manual_seed(0))
+    candidates = planner.sample(search, 0, seeded(0))
     torch.testing.assert_close(candidates.mean(1), start, rtol=0, atol=0.02)
     torch.testing.assert_close(candidates.std(1), torch.full_like(start, 0.2), rtol=0, atol=0.02)
     alike = planner.refit(torch.zeros(2, 5, 3, 2), torch.full((2, 5), 0.2))
@@ -133,3 +161,45 @@ def test_mean_or_best_is_executed(execute):
         assert torch.equal(plan.actions, seen[2][:, 0])
         assert not (torch.cat(seen[:2], dim=1)[0] == plan.actions).all(dim=(1, 2)).any()
         assert plan.value == values[2]
+
+
+def test_what_is_shifted_out_is_shifted_in_the_memory_too():
+    elites = uniform(0, 1, 2, 3, 2)
+    plan = Plan(uniform(1, 1, 3, 2), torch.zeros(1), torch.ones(1, 3, 2), 1, 1, torch.ones(1).bool(), elites)
+    moved = plan.shift(2).elites
+    assert torch.equal(moved[:, :, 0], elites[:, :, 2])
+    assert (moved[:, :, 1:] == 0).all()
+    assert plan_of(uniform(1, 1, 3, 2)).shift().elites is None
+
+
+def test_no_more_is_remembered_than_is_asked_for_and_kept():
+    score = lambda a: a.sum(dim=(2, 3))  # noqa: E731
+    for knobs, count in [({"remember": 5}, 5), ({"remember": 5, "keep": 3}, 3), ({"remember": 5, "elites": 2}, 2)]:
+        plan = planners.make("cem", horizon=2, action_dim=1, **knobs).plan(score, generator=seeded(0))
+        assert plan.elites.shape[1] == count
+        assert (score(plan.elites)[0].diff() <= 0).all()
+    # A planner that remembers nothing lets a memory that it is given rest.
+    forgetful = planners.make("cem", horizon=2, action_dim=1, samples=8, iterations=1, execute="best")
+    assert forgetful.plan(score, warm_start=plan).evaluations == 9
+
+
+def test_kept_elites_are_scored_once():
+    """Five iterations of ten candidates, with the start among the first, whatever is kept."""
+    seen = []
+
+    def score(actions):
+        seen.append(actions)
+        return -(actions**2).sum(dim=(2, 3))
+
+    planner = planners.make("cem", horizon=2, action_dim=2, samples=10, iterations=5, keep=5, execute="best")
+    plan = planner.plan(score, warm_start=uniform(0, 1, 2, 2))
+    assert [actions.shape[1] for actions in seen] == [11, 10, 10, 10, 10]
+    assert plan.value == max(-(actions**2).sum(dim=(2, 3)).min() for actions in seen)
+
+
+def test_a_start_that_no_knots_give_is_still_a_plan():
+    zigzag = torch.tensor([1.0, -1.0, 1.0, -1.0]).reshape(1, 4, 1)
+    planner = planners.make("mppi", horizon=4, action_dim=1, knots=2, interpolation="linear")
+    plan = planner.plan(lambda a: -((a - zigzag) ** 2).sum(dim=(2, 3)), warm_start=zigzag)
+    assert torch.equal(plan.actions, zigzag)
+    assert plan.value == 0

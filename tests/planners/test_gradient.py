@@ -78,6 +78,23 @@ def test_knots_climb_as_well():
     torch.testing.assert_close(plan.actions, torch.full((1, 6, 2), 0.5), rtol=0, atol=0.05)
 
 
+@pytest.mark.parametrize("interpolation", ["zero", "linear", "cubic"])
+def test_slopes_are_those_of_the_knots(interpolation):
+    class Traced(planners.GradientPlanner):
+        def update(self, search, scored):
+            found.append(scored)
+            return super().update(search, scored)
+
+    found, start = [], torch.zeros(1, 6, 2)
+    config = planners.GradientConfig(6, 2, knots=3, interpolation=interpolation, initial_std=0.1)
+    Traced(config).plan(bowl(0.5), warm_start=start, generator=seeded(0))
+    basis = planners.Knots(6, 3, interpolation)
+    for scored in found:
+        knots = scored.fresh.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(bowl(0.5)(basis.expand(knots)).sum(), knots)
+        torch.testing.assert_close(scored.slopes, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_every_environment_climbs_its_own_hill():
     goals = uniform(1, 3, 1, 1, 2) * 0.9
     plan = make(iterations=80).plan(bowl(goals), batch=3, generator=seeded(0))

@@ -189,9 +189,12 @@ class Compare:
     def _report(self, folder: Path, found: dict[str, Any]) -> None:
         # matplotlib takes a while to import, and nobody needs it before there is something to draw.
         from preplay.comparison.page import page
+        from preplay.comparison.picture import draw
 
+        drawn = draw(found["task"], found["rows"], found["front"])
         write_atomically(folder / "results.json", results.as_json(found).encode())
-        write_atomically(folder / "report.html", page(found, folder / "videos").encode())
+        write_atomically(folder / "returns.png", drawn)
+        write_atomically(folder / "report.html", page(found, drawn, folder / "videos").encode())
         if self.json:
             print_object(found | {"report": str(folder / "report.html")})
             return

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from preplay.comparison.cells import LABELS, UNBOUND_ITERATIONS, Cell
-from preplay.comparison.picture import draw
 from preplay.comparison.words import figure_text, milliseconds_text, range_text, share_text
 from preplay.report import data, document, film
 
@@ -33,18 +32,19 @@ summary { cursor: pointer; color: #12507b; }
 """
 
 
-def page(found: dict[str, Any], films: Path) -> str:
+def page(found: dict[str, Any], drawn: bytes, films: Path) -> str:
     """The page's text.
 
     Args:
         found: of `results.summarise`, and why there are no films as `without_films`.
+        drawn: the picture, a PNG of `picture.draw`.
         films: folder of the films, named by their cells.
     """
     rows, settings = found["rows"], found["settings"]
     last = found["seed"] + found["episodes"] - 1
     seeds = f"seed {last}" if found["episodes"] == 1 else f"seeds {found['seed']} to {last}"
     states = "starting state" if found["episodes"] == 1 else f"{found['episodes']} starting states"
-    picture = data(draw(found["task"], rows, found["front"]), "image/png")
+    picture = data(drawn, "image/png")
     body = f"""<h1>preplay: planners compared on {escape(found["task"])}</h1>
 <p>Every row is played from the same {states} ({seeds}), all of its episodes count, and the policy prior alone and
 random actions are always among them.</p>

@@ -5,7 +5,7 @@ import torch
 
 import planners
 from planners import Gaussian, Plan, PlannerError, Scored
-from tests.planners.toy import seeded, uniform
+from tests.planners.toy import bowl, seeded, uniform
 
 
 def plan_of(actions: torch.Tensor) -> Plan:
@@ -134,11 +134,25 @@ def test_the_search_begins_around_the_warm_start_and_never_narrows_to_nothing(na
     assert (apart.std == 0.2).all()
 
 
-@pytest.mark.parametrize("name", ["cem", "mppi"])
+@pytest.mark.parametrize("name", ["cem", "cmaes", "icem", "mppi", "predictive"])
 def test_nothing_is_learned_from_bad_scores(name):
-    planner = planners.make(name, horizon=3, action_dim=2, initial_std=0.7)
+    planner = planners.make(name, horizon=3, action_dim=2, samples=12, iterations=4, initial_std=0.7)
     plan = planner.plan(lambda a: torch.full(a.shape[:2], torch.nan), warm_start=torch.full((1, 3, 2), 0.3))
-    assert (plan.std == 0.7).all()
+    torch.testing.assert_close(plan.std, torch.full((1, 3, 2), 0.7), rtol=0, atol=1e-6)
+
+
+def test_cmaes_stays_near_the_box_where_the_best_lies_outside():
+    """Of candidates that are clipped to the same actions, the one that lay nearer to the box is the better one."""
+
+    class Traced(planners.CMAES):
+        def update(self, search, scored):
+            means.append(super().update(search, scored).strategies[0].mean)
+            return search
+
+    means = []
+    plan = Traced(planners.CMAESConfig(1, 2, samples=12, iterations=40)).plan(bowl(3.0), generator=seeded(1))
+    assert (plan.actions == 1).all()
+    assert abs(means[-1]).max() < 1.1
 
 
 @pytest.mark.parametrize("execute", ["mean", "best"])

@@ -409,7 +409,7 @@ def test_many_cells_are_shown_in_part():
     assert len(shown) == 3 * 2 + 2
     assert shown[0] == names[0]
     assert all("80x1" in name for name in shown if name not in ("policy", "random"))
-    assert page(found, Path("nowhere")).count('<td class="name">') == 26 + 20
+    assert page(found, b"", Path("nowhere")).count('<td class="name">') == 26 + 20
 
 
 @pytest.mark.parametrize(
@@ -434,4 +434,4 @@ def test_the_axis_shows_all_cells_and_the_controls_that_are_near():
 def test_a_task_whose_name_is_markup_cannot_break_the_page():
     found = invented(CONTROLS, task="<script>:Id")
     found["left_out"] = {"<script>": "<script>"}
-    assert "<script>" not in page(found, Path("nowhere"))
+    assert "<script>" not in page(found, b"", Path("nowhere"))

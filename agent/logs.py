@@ -19,8 +19,8 @@ class Log:
         from torch.utils.tensorboard import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = open(folder / "metrics.jsonl", "w")  # noqa: SIM115 - closed in __exit__
         self._board = SummaryWriter(str(folder / "tensorboard"))
+        self._file = open(folder / "metrics.jsonl", "w")  # noqa: SIM115 - closed in __exit__
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """One record."""

@@ -41,7 +41,7 @@ def assert_one_sentence(result, *words):
         (["demo", "--tasks", "walker-wlak"], ["walker-walk"]),
         (["run", "CartPole-v1"], ["CartPole-v1"]),
         (["train", "CartPole-v1"], ["Discrete(2)", "continuous"]),
-        (["run", TASK, "--planner", "cme"], ["'cme'", "'cem'"]),
+        (["run", TASK, "--planner", "mpi"], ["'mpi'", "'mppi'"]),
         (["run", TASK, "--planner", "magic"], ["'magic'", "mppi", "policy", "random"]),
         (["demo", "--planners", "magic"], ["'magic'"]),
         (["train", TASK, "--planning.planner", "magic"], ["'magic'", "mppi"]),

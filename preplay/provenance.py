@@ -13,12 +13,18 @@ from typing import Any
 def provenance() -> dict[str, Any]:
     """Where a run comes from: command, commit, versions, machine and date."""
     return {
-        "command": "preplay " + " ".join(sys.argv[1:]),
+        "command": " ".join([_program(), *sys.argv[1:]]),
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{processor()}, {platform.system()} {platform.machine()}",
         "versions": {name: installed(name) for name in ("torch", "mujoco", "gymnasium", "dm-control", "numpy")},
     }
+
+
+def _program() -> str:
+    """What was run: preplay, or a script of the source tree."""
+    script = Path(sys.argv[0])
+    return f"python {script.parent.name}/{script.name}" if script.parent.name == "benchmarks" else "preplay"
 
 
 def commit() -> str | None:

@@ -46,16 +46,13 @@ class Compare:
     task: TaskName
     """A task that `preplay tasks` lists, any Gymnasium id with continuous actions, or module:Id."""
     planners: tuple[str, ...] = ("mppi", "cem")
-    """Who plays. A planner may bring options along: mppi:knots=6:noise_beta=2 (elites, execute, interpolation, knots,
-    noise_beta, proposals, replan_every)."""
+    """Who plays. Options of preplay run may come after colons: mppi:knots=6:noise_beta=2."""
     models: tuple[str, ...] = ("learned",)
-    """What they imagine with: learned, simulator (the true dynamics, up to the horizon) or simulator+value (the true
-    dynamics, and the agent's value function where the horizon ends)."""
+    """learned, simulator (the true dynamics up to the horizon) or simulator+value (plus the agent's value there)."""
     budgets: tuple[str, ...] = ("default",)
-    """How much they may search for a decision: samples x iterations as 512x6, milliseconds as 20ms, or default: what
-    the agent was trained with or, in the simulator alone, iCEM's own."""
+    """The search for a decision: 512x6 (samples x iterations), 20ms (time), or default (the agent's)."""
     horizons: tuple[str, ...] = ("default",)
-    """Decisions they look ahead, or default: what the agent was trained with or, in the simulator alone, iCEM's 30."""
+    """Decisions they look ahead, or default: the agent's or, in the simulator alone, 30."""
     episodes: int = 10
     """Episodes of each combination."""
     seed: int = 10_000

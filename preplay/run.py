@@ -43,11 +43,9 @@ class Run:
     checkpoint: OptionalFolder = None
     """Folder of the agent. By default the one that ships with preplay."""
     planner: OptionalName = None
-    """A planner (mppi, cem, icem, cmaes, gradient, predictive, shooting, or an installed plugin's), policy (the policy
-    prior alone, no search) or random. By default what the agent was trained with."""
+    """mppi, cem, icem, cmaes, gradient, predictive, shooting, policy (no search) or random. By default the agent's."""
     model: str = LEARNED
-    """What is planned in: learned, simulator (the true dynamics, up to the horizon; needs no agent) or simulator+value
-    (the true dynamics, and the agent's value function where the horizon ends)."""
+    """learned, simulator (the true dynamics up to the horizon) or simulator+value (plus the agent's value there)."""
     episodes: int = 10
     """How many."""
     seed: int = 10_000
@@ -55,8 +53,7 @@ class Run:
     video: OptionalFile = None
     """Write an mp4 of the first episode here."""
     horizon: OptionalInt = None
-    """Decisions looked ahead. By default what the agent was trained with, as for the next two; in the simulator alone
-    30, with iCEM's numbers."""
+    """Decisions looked ahead. By default the agent's, as for the next two; in the simulator alone 30 and iCEM's."""
     samples: OptionalInt = None
     """Candidate action sequences of an iteration."""
     iterations: OptionalInt = None

@@ -181,6 +181,12 @@ class Agent:
         """What the agent expects to earn from states on, discounted: the value of the prior's most likely action.
 
         It is what a search ends with, in the learned model and, where wanted, in another one.
+
+        Args:
+            observations: (M, O), finite, on any device.
+
+        Returns:
+            (M,) in units of return, on the agent's device.
         """
         with torch.inference_mode():
             return self.model.state_value(self.model.encode(observations.to(self.device)))
@@ -200,7 +206,17 @@ class Agent:
         )
 
     def propose(self, observation: ArrayLike) -> Float[Tensor, "B P H A"] | None:
-        """What the policy prior would do, imagined in the learned model; None where no proposals are wanted."""
+        """What the policy prior would do, imagined in the learned model; None where no proposals are wanted.
+
+        Args:
+            observation: (O,) or (B, O), finite.
+
+        Returns:
+            `planning.proposals` action sequences for each environment, the first one without noise.
+
+        Raises:
+            ObservationError: for a wrong shape, NaN or infinity.
+        """
         x = self._observation(observation)
         with torch.inference_mode():
             return self._proposals(self.model.encode(x))

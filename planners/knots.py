@@ -22,7 +22,7 @@ class Knots:
     Args:
         horizon: decisions, H.
         count: knots, K, from 1 to H.
-        interpolation: `zero`, `linear` or `cubic`.
+        interpolation: `zero`, `linear` or `cubic`. A planner's configuration sees to it that these make sense.
     """
 
     def __init__(self, horizon: int, count: int, interpolation: Interpolation) -> None:

@@ -15,7 +15,10 @@ def coloured(white: Float[Tensor, "*S H A"], beta: float) -> Float[Tensor, "*S H
 
     Args:
         white: independent standard normal deviates.
-        beta: the exponent, 0 or more. 0 gives `white` back.
+        beta: the exponent, 0 or more. 0 gives `white` back, and so does a sequence of one.
+
+    Returns:
+        The filtered noise, of the same shape.
     """
     horizon = white.shape[-2]
     if beta == 0 or horizon == 1:

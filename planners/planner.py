@@ -135,7 +135,10 @@ class Planner(ABC):
 
     @abstractmethod
     def sample(self, search: Any, iteration: int, generator: torch.Generator) -> Float[Tensor, "B N K A"]:
-        """The candidates of an iteration, counted from 0; the loop clips them to [-1, 1]."""
+        """The candidates of an iteration, counted from 0: `config.samples` of them, or as many as the algorithm wants.
+
+        The loop clips them to [-1, 1].
+        """
 
     @abstractmethod
     def update(self, search: Any, scored: Scored) -> Any:

@@ -22,10 +22,8 @@ from preplay.options import OptionalInt
 from preplay.output import print_object
 from preplay.pool import Job, available_cores, play_jobs
 from preplay.provenance import provenance
-from preplay.text import file_name, interval_text
+from preplay.text import LABELS, file_name, interval_text
 
-# What a planner is called in tables and pictures.
-LABELS = {"mppi": "MPPI", "cem": "CEM", POLICY: "policy prior", RANDOM: "random actions"}
 # Where in an episode the pictures are taken: most happens at its beginning.
 STILLS = (0.0, 0.02, 0.06, 0.3)
 

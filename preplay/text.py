@@ -4,6 +4,16 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+# What planners and controls are called in tables and pictures; others go by their own names.
+LABELS = {
+    "mppi": "MPPI",
+    "cem": "CEM",
+    "icem": "iCEM",
+    "cmaes": "CMA-ES",
+    "policy": "policy prior",
+    "random": "random actions",
+}
+
 
 def interval_text(interval: Sequence[float | None], digits: int = 0) -> str:
     """An interval for people; a dash where there is none."""

@@ -7,23 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from planners.errors import nearest
-from preplay import demo
 from preplay.actors import POLICY, RANDOM, check_planner
 from preplay.errors import UsageError
 from preplay.simulated import LEARNED, SIMULATOR, SIMULATOR_VALUE
-from preplay.text import file_name
+from preplay.text import LABELS, file_name
 
 CONTROLS = (POLICY, RANDOM)
 DEFAULT = "default"
 # What a planner can imagine with, and whether a value function tells what comes after its horizon.
 MODELS = {LEARNED: True, SIMULATOR: False, SIMULATOR_VALUE: True}
-LABELS = demo.LABELS | {
-    "icem": "iCEM",
-    "cmaes": "CMA-ES",
-    "gradient": "gradient",
-    "predictive": "predictive",
-    "shooting": "shooting",
-}
 # A time budget is to end the search, so the iterations mustn't.
 UNBOUND_ITERATIONS = 100_000
 # Options of a planner that its name may bring along, and how they are written.

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from preplay.comparison.cells import LABELS, UNBOUND_ITERATIONS, Cell
+from preplay.comparison.cells import UNBOUND_ITERATIONS, Cell
 from preplay.comparison.words import figure_text, milliseconds_text, range_text, share_text
 from preplay.report import data, document, film
 
@@ -241,7 +241,7 @@ def _footer(sittings: list[dict[str, Any]]) -> str:
 
 
 def _title(cell: Cell) -> str:
-    return ", ".join(filter(None, (LABELS.get(cell.planner, cell.planner), cell.setting)))
+    return ", ".join(filter(None, (cell.label, cell.setting)))
 
 
 def _ranged(value: str, interval: str) -> str:

@@ -4,12 +4,20 @@ agent = Agent.load("checkpoints/walker-walk")
 action = agent.act(observation)
 """
 
+from agent import resume
 from agent.agent import Agent, AgentInfo, configure_torch
 from agent.checkpoint import describe
 from agent.config import MOST_SEEDS, PRESETS, LearnerConfig, ModelConfig, PlanningConfig, TrainConfig, preset
-from agent.errors import CheckpointError, ConfigError, DivergedError, ObservationError
+from agent.errors import (
+    CheckpointError,
+    ConfigError,
+    DivergedError,
+    ExperienceError,
+    ObservationError,
+    TrainingStopped,
+)
 from agent.evaluation import Episodes, RandomActor, bootstrap_interval, evaluate, play
-from agent.experience import Batch, Experience
+from agent.experience import Batch, Episode, Experience, Priorities
 from agent.learner import Learner
 from agent.trainer import Progress, Trainer
 from agent.world_model import Imagination, WorldModel
@@ -23,18 +31,22 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DivergedError",
+    "Episode",
     "Episodes",
     "Experience",
+    "ExperienceError",
     "Imagination",
     "Learner",
     "LearnerConfig",
     "ModelConfig",
     "ObservationError",
     "PlanningConfig",
+    "Priorities",
     "Progress",
     "RandomActor",
     "TrainConfig",
     "Trainer",
+    "TrainingStopped",
     "WorldModel",
     "bootstrap_interval",
     "configure_torch",
@@ -42,4 +54,5 @@ __all__ = [
     "evaluate",
     "play",
     "preset",
+    "resume",
 ]

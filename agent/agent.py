@@ -109,7 +109,7 @@ class Agent:
 
     def reset(self) -> None:
         """Forgets the running plan. Call it when an episode begins."""
-        self._running: Running | None = None
+        self.running: Running | None = None  # what the next decision goes on from
         self.last_plan: Plan | None = None
 
     @property
@@ -134,7 +134,7 @@ class Agent:
             ObservationError: for a wrong shape, NaN or infinity.
         """
         x = self._observation(observation)
-        action, self.last_plan, self._running = self._decide(x, self._running, explore)
+        action, self.last_plan, self.running = self._decide(x, self.running, explore)
         return action[0] if np.ndim(observation) == 1 else action
 
     def predict(
@@ -280,15 +280,21 @@ class Agent:
         save(self, folder, half)
 
     @staticmethod
-    def load(folder: str | Path, device: str = "auto") -> "Agent":
-        """The agent in a checkpoint folder.
+    def load(folder: str | Path, device: str = "auto", allow_nan: bool = False) -> "Agent":
+        """The agent in a checkpoint folder, which may come from anybody: nothing in it is run or imported.
+
+        Args:
+            folder: what `save` wrote, on any device and by any version up to this one.
+            device: `auto`, `cpu` or `cuda`.
+            allow_nan: load weights that are NaN or infinite too, to look at a run that diverged.
 
         Raises:
             CheckpointError: when it is missing, damaged or not a checkpoint.
+            ConfigError: when the device isn't there.
         """
         from agent.checkpoint import load
 
-        return load(folder, device)
+        return load(folder, device, allow_nan)
 
 
 def configure_torch(config: TrainConfig) -> None:

@@ -1,32 +1,38 @@
-"""Agents on disk: a folder with `config.json` and one safetensors file.
+"""Agents on disk: a folder with `config.json`, one safetensors file, and a card.
 
-`config.json` names the weights file and its SHA-256, and is replaced last, in one step. So a kill or a full disk at
-any moment leaves either the old checkpoint or the new one, never a mixture. Nothing is ever unpickled.
+`config.json` describes the agent and lists the other files with their SHA-256 (see `agent.description`); it is replaced
+last, in one step. So a kill or a full disk at any moment leaves either the old checkpoint or the new one, never a
+mixture. `metrics.jsonl` grows while an agent learns and is not listed; neither is anything else that lies beside.
+
+A folder may come from anybody. Loading reads two files, both bounded, neither through a symbolic link; it unpickles
+nothing, and imports nothing that a file names: a planner is looked up among those that are registered, ours and those
+of the plugins that the user has installed. No memory is taken for a model before its file has proved to hold it.
+
+The card is for people. An agent whose card was edited or lost loads as ever; `verify` tells.
 """
 
-import contextlib
-import hashlib
-import json
 import os
-import re
-import struct
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 
-from agent.agent import Agent, AgentInfo
+from agent import description as descriptions
+from agent.agent import Agent, AgentInfo, choose_device
 from agent.config import TrainConfig, from_dict, to_dict
+from agent.description import entry, is_name, is_weights, weights_of
 from agent.errors import CheckpointError, ConfigError, DivergedError
+from agent.files import Expected, read_tensors, sha256, shortened, stored, write_atomically, write_tensors
+from agent.migrations import SCHEMA, Description
+from agent.world_model import WorldModel
 from planners import PlannerError
 
-SCHEMA = 1
-_WEIGHTS = re.compile(r"weights-[0-9a-f]{12}\.safetensors")
+__all__ = ["SCHEMA", "attach", "describe", "load", "save", "verify", "write_atomically"]
+
 # A model larger than this is refused before any memory is taken for it.
 _MOST_PARAMETERS = 200_000_000
 _FULL_PRECISION = ("norm.",)
+_PRECISIONS = ("float32", "float16")
 
 
 def save(agent: Agent, folder: str | Path, half: bool = False) -> None:
@@ -42,10 +48,7 @@ def save(agent: Agent, folder: str | Path, half: bool = False) -> None:
         # A model that could not be loaded again must not take the place of one that can.
         if not torch.isfinite(x).all():
             raise DivergedError(f"the weights {name!r} are NaN, infinite or too large to store")
-    data = safetensors.torch.save(tensors)
-    digest = hashlib.sha256(data).hexdigest()
-    weights = f"weights-{digest[:12]}.safetensors"
-    description = {
+    description: Description = {
         "schema": SCHEMA,
         "task": agent.info.task,
         "observation_dim": agent.model.observation_dim,
@@ -55,145 +58,152 @@ def save(agent: Agent, folder: str | Path, half: bool = False) -> None:
         "can_terminate": agent.info.can_terminate,
         "angles": list(agent.info.angles),
         "precision": "float16" if half else "float32",
-        "weights": {"file": weights, "sha256": digest},
+        "files": {},
         "config": to_dict(agent.config),
         "training": agent.info.training,
     }
-    write_atomically(folder / weights, data)
-    write_atomically(folder / "config.json", (json.dumps(description, indent=2) + "\n").encode())
+    descriptions.check_storable(description)  # before anything is written
+    weights = write_tensors(folder, "weights", tensors)
+    descriptions.write(folder, description | {"files": entry(weights)})
     for old in folder.glob("weights-*.safetensors"):
-        if old.name != weights and _WEIGHTS.fullmatch(old.name):
+        if old.name != weights.name and is_weights(old.name):
             old.unlink(missing_ok=True)
 
 
-def load(folder: str | Path, device: str = "auto") -> Agent:
+def load(folder: str | Path, device: str = "auto", allow_nan: bool = False) -> Agent:
     """See `Agent.load`."""
     folder = Path(folder)
-    description = describe(folder)
+    choose_device(device)  # one that isn't there is no fault of the checkpoint
+    description = descriptions.read(folder)
     try:
-        config = from_dict(TrainConfig, description["config"], "config")
-        info = AgentInfo(
-            task=_typed(description, "task", str),
-            action_repeat=_positive(description, "action_repeat"),
-            decisions=None if description.get("decisions") is None else _positive(description, "decisions"),
-            can_terminate=_typed(description, "can_terminate", bool),
-            angles=_angles(description),
-            training=_typed(description, "training", dict),
-        )
-        observation_dim, action_dim = _positive(description, "observation_dim"), _positive(description, "action_dim")
-        if _parameters(config, observation_dim, action_dim) > _MOST_PARAMETERS:
-            raise ConfigError("its model has an impossible size")
-        agent = Agent(config, observation_dim, action_dim, info, device)
-        digest = _typed(description["weights"], "sha256", str)
+        config, info = from_dict(TrainConfig, description["config"], "config"), _info(description)
+        expected = _expected(config, info, description)
+        config.planning.make(description["action_dim"])
     except (ConfigError, PlannerError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} does not fit this version of preplay: {error}") from None
-    weights = _weights_path(folder, description)
-    tensors = _read(weights, digest)
-    expected = agent.model.state_dict()
-    for name in sorted(expected.keys() | tensors.keys()):
-        if name not in tensors or name not in expected or tensors[name].shape != expected[name].shape:
-            raise CheckpointError(f"{weights} does not hold the model that config.json describes (see {name!r})")
-        if not torch.isfinite(tensors[name]).all():
-            raise CheckpointError(f"{weights} has NaN or infinite weights in {name!r}; the training run diverged")
+        said = shortened(error)
+        raise CheckpointError(f"{folder / descriptions.FILE} does not fit this version of preplay: {said}") from None
+    name = weights_of(description)
+    weights, listed = folder / name, description["files"][name]
+    if not os.path.lexists(weights):
+        raise CheckpointError(f"{str(folder)!r} lacks its weights file {name}; the checkpoint is incomplete")
+    tensors = read_tensors(weights, expected, listed["sha256"], listed["bytes"])
+    for name, x in tensors.items():
+        if not allow_nan and not torch.isfinite(x).all():
+            raise CheckpointError(
+                f"{weights} has NaN or infinite weights in {name!r}: the training run diverged; allow_nan=True loads "
+                "it all the same"
+            )
+    agent = Agent(config, description["observation_dim"], description["action_dim"], info, device)
     agent.model.load_state_dict({name: x.float() for name, x in tensors.items()})
     agent.model.eval().requires_grad_(False)
     return agent
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
-    """What a checkpoint's `config.json` says, without loading the weights.
+    """What a checkpoint's `config.json` says, without loading the weights, whichever schema it has.
+
+    Returns:
+        Its fields in today's schema, and `weights`, the `file` among `files` that holds them and its `sha256`.
 
     Raises:
         CheckpointError: when the folder is missing or is no checkpoint.
     """
+    description = descriptions.read(Path(folder))
+    name = weights_of(description)
+    return description | {"weights": {"file": name, "sha256": description["files"][name]["sha256"]}}
+
+
+def attach(folder: str | Path, name: str, data: bytes) -> None:
+    """Writes a file beside the weights, such as a card, and lists it in `config.json`.
+
+    Also brings an older checkpoint to today's schema. A kill between the two writes leaves a checkpoint that loads, and
+    of which `verify` says that the file is another.
+
+    Args:
+        folder: of a checkpoint.
+        name: a plain file name, no weights'.
+        data: its content.
+
+    Raises:
+        CheckpointError: when the folder is no checkpoint, its weights aren't those it lists, or the name won't do.
+    """
     folder = Path(folder)
-    file = folder / "config.json"
-    if not folder.is_dir():
-        raise CheckpointError(f"there is no checkpoint folder {str(folder)!r}")
-    try:
-        description = json.loads(file.read_text())
-    except FileNotFoundError:
-        raise CheckpointError(f"{str(folder)!r} is not a checkpoint: it has no config.json") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise CheckpointError(f"{file} can't be read: {error}") from None
-    if not isinstance(description, dict) or "schema" not in description:
-        raise CheckpointError(f"{file} is not the description of a preplay checkpoint")
-    if description["schema"] != SCHEMA:
-        raise CheckpointError(
-            f"{file} has schema {description['schema']!r}; this version of preplay reads schema {SCHEMA}"
-        )
-    for key, kind in {"config": dict, "weights": dict, "task": str, "action_repeat": int}.items():
-        if not isinstance(description.get(key), kind):
-            raise CheckpointError(f"{file} lacks {key!r}; the checkpoint is damaged")
-    return description
+    description = descriptions.read(folder)
+    if not is_name(name) or is_weights(name):
+        raise CheckpointError(f"{name!r} is no name for a file of a checkpoint; expected one such as 'CARD.md'")
+    files = description["files"]
+    for other, listed in files.items():
+        if listed["bytes"] is None:  # schema 1 didn't tell
+            now = stored(folder / other)
+            if now.sha256 != listed["sha256"]:
+                raise CheckpointError(f"{folder / other} is damaged: its content does not match its checksum")
+            files[other] = entry(now)[other]
+    write_atomically(folder / name, data)
+    files[name] = {"sha256": sha256(data), "bytes": len(data)}
+    descriptions.write(folder, description)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that it is either whole or not there: aside, synced to disk, then renamed."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(aside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        directory = os.open(path.parent, os.O_RDONLY)
+def verify(folder: str | Path) -> list[str]:
+    """What is wrong with the files that a checkpoint lists; nothing where each is there and as it was stored.
+
+    Returns:
+        A sentence for each file.
+
+    Raises:
+        CheckpointError: when the folder has no `config.json` that can be relied on.
+    """
+    folder = Path(folder)
+    wrong = []
+    for name, listed in descriptions.read(folder)["files"].items():
         try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise
+            if stored(folder / name).sha256 != listed["sha256"]:
+                wrong.append(f"{folder / name} is not what was stored: its content does not match its checksum")
+        except CheckpointError as error:
+            wrong.append(str(error))
+    return wrong
 
 
 def _stored_type(name: str, half: bool) -> torch.dtype:
     return torch.float16 if half and not name.startswith(_FULL_PRECISION) else torch.float32
 
 
-def _typed(values: dict[str, Any], key: str, *kinds: type) -> Any:
-    value = values.get(key)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise ConfigError(f"{key} is {value!r}; expected {kinds[0].__name__}")
-    return value
+def _info(description: Description) -> AgentInfo:
+    """What an agent is for.
+
+    Raises:
+        ConfigError: for values that make no sense.
+    """
+    for key in ("observation_dim", "action_dim", "action_repeat", "decisions"):
+        if description[key] is not None and description[key] < 1:
+            raise ConfigError(f"{key} is {description[key]}; it must be at least 1")
+    if not all(type(i) is int for i in description["angles"]):
+        raise ConfigError(f"angles is {description['angles']!r}; expected a list of whole numbers")
+    return AgentInfo(
+        task=description["task"],
+        action_repeat=description["action_repeat"],
+        decisions=description["decisions"],
+        can_terminate=description["can_terminate"],
+        angles=tuple(description["angles"]),
+        training=description["training"],
+    )
 
 
-def _positive(values: dict[str, Any], key: str) -> int:
-    value: int = _typed(values, key, int)
-    if value < 1:
-        raise ConfigError(f"{key} is {value}; it must be at least 1")
-    return value
+def _expected(config: TrainConfig, info: AgentInfo, description: Description) -> dict[str, Expected]:
+    """The tensors of the model that is described; no memory is taken for them.
 
-
-def _angles(description: dict[str, Any]) -> tuple[int, ...]:
-    angles = description.get("angles", [])  # agents from before there were any have none
-    if not isinstance(angles, list) or not all(type(i) is int for i in angles):
-        raise ConfigError(f"angles is {angles!r}; expected a list of whole numbers")
-    return tuple(angles)
-
-
-def _weights_path(folder: Path, description: dict[str, Any]) -> Path:
-    name = description["weights"].get("file")
-    if not isinstance(name, str) or not _WEIGHTS.fullmatch(name):
-        raise CheckpointError(f"{folder / 'config.json'} names {name!r} as its weights, which is no weights file")
-    path = folder / name
-    if path.is_symlink() or not path.is_file():
-        raise CheckpointError(f"{str(folder)!r} lacks its weights file {name}; the checkpoint is incomplete")
-    return path
-
-
-def _read(path: Path, sha256: str) -> dict[str, torch.Tensor]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise CheckpointError(f"{path} is damaged: its content does not match the checksum in config.json")
-    try:
-        return safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError, struct.error) as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
+    Raises:
+        ConfigError: when there can't be such a model.
+    """
+    observation_dim, action_dim = description["observation_dim"], description["action_dim"]
+    if _parameters(config, observation_dim, action_dim) > _MOST_PARAMETERS:
+        raise ConfigError("its model has an impossible size")
+    if description["precision"] not in _PRECISIONS:
+        raise ConfigError(f"precision is {description['precision']!r}; expected {' or '.join(_PRECISIONS)}")
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        # The discount is in no tensor.
+        model = WorldModel(config.model, observation_dim, action_dim, 0.99, info.can_terminate, angles=info.angles)
+    half = description["precision"] == "float16"
+    return {name: Expected(tuple(x.shape), (_stored_type(name, half),)) for name, x in model.state_dict().items()}
 
 
 def _parameters(config: TrainConfig, observation_dim: int, action_dim: int) -> int:

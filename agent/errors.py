@@ -15,3 +15,11 @@ class DivergedError(RuntimeError):
 
 class CheckpointError(ValueError):
     """A checkpoint folder that is missing, damaged, or made for something else."""
+
+
+class TrainingStopped(Exception):  # noqa: N818 - nothing went wrong
+    """Training was asked to stop, and has saved its state."""
+
+
+class ExperienceError(ValueError):
+    """Experience that is damaged, in use by another process, or does not fit."""

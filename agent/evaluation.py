@@ -8,7 +8,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
-import scipy.stats
 import torch
 from numpy.typing import ArrayLike
 
@@ -118,6 +117,8 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float | None, float | N
         return None, None
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
+    import scipy.stats  # takes half a second to import, which those who only act need not wait for
+
     result = scipy.stats.bootstrap(
         (np.asarray(values),), np.mean, n_resamples=5000, method="percentile", rng=np.random.default_rng(0)
     )
@@ -193,17 +194,24 @@ def _digest(seed: int, actions: np.ndarray, rewards: list[float]) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def evaluate(agent: Agent, env: gymnasium.Env[Any, Any], seeds: Sequence[int], **planning: Any) -> Episodes:
+def evaluate(
+    agent: Agent,
+    env: gymnasium.Env[Any, Any],
+    seeds: Sequence[int],
+    on_decision: Callable[[int, float], None] | None = None,
+    **planning: Any,
+) -> Episodes:
     """Plays evaluation episodes with a copy of the agent that shares its model, so that training is not disturbed.
 
     Args:
         agent: its generator and running plan are left alone.
         env: an environment of its own, not the one that experience is collected in.
         seeds: one an episode.
+        on_decision: as in `play`.
         planning: options to change, such as `planner="policy"`.
     """
     double = object.__new__(type(agent))
     double.__dict__.update(agent.__dict__)
     double.use_planner(**planning)
     with torch.inference_mode():
-        return play(double, env, seeds)
+        return play(double, env, seeds, on_decision)

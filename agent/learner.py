@@ -15,6 +15,7 @@ from torch import Tensor
 from agent.config import LearnerConfig
 from agent.errors import DivergedError
 from agent.experience import Batch
+from agent.optimizers import optimizer_tensors, restore_optimizer
 from agent.world_model import WorldModel
 
 
@@ -47,6 +48,31 @@ class Learner:
             policy, lr=rate, weight_decay=config.weight_decay, eps=1e-5, fused=True
         )
         self.value_scale = torch.ones((), device=next(model.parameters()).device)
+
+    def state(self, begun: bool = True) -> dict[str, Tensor]:
+        """Everything that the updates to come depend on, beside the model: for `restore`.
+
+        Args:
+            begun: whether there has been an update; before, the optimisers hold nothing.
+
+        Returns:
+            Tensors by name. They are the learner's own, not copies.
+        """
+        tensors = {f"target.{name}": x for name, x in self.target_value.state_dict().items()}
+        tensors |= optimizer_tensors("world", self.world_optimizer, begun)
+        tensors |= optimizer_tensors("policy", self.policy_optimizer, begun)
+        return tensors | {"value_scale": self.value_scale, "generator": self.generator.get_state()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Goes on from a `state`: the same updates will follow."""
+        prefix = "target."
+        self.target_value.load_state_dict(
+            {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+        )
+        restore_optimizer("world", self.world_optimizer, tensors)
+        restore_optimizer("policy", self.policy_optimizer, tensors)
+        self.value_scale.copy_(tensors["value_scale"])
+        self.generator.set_state(tensors["generator"].cpu())
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One gradient step on a batch.

@@ -1,5 +1,6 @@
 """Training: collect, learn, evaluate, log, save."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +11,18 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
+from torch import Tensor
 
+from agent import resume
 from agent.agent import Agent, AgentInfo, configure_torch
 from agent.config import TrainConfig
-from agent.errors import ConfigError, DivergedError
+from agent.errors import ConfigError, DivergedError, TrainingStopped
 from agent.evaluation import Episodes, evaluate
-from agent.experience import Experience
+from agent.experience import Batch, Experience
 from agent.learner import Learner
 from agent.logs import Log
+from agent.resume import RunState
+from agent.running import from_arrays, to_arrays
 
 
 @dataclass
@@ -45,20 +50,59 @@ class Progress:
     seconds_left: float | None = None
 
 
+@dataclass
+class Counts:
+    """Where a run stands, for itself.
+
+    Attributes:
+        updates: made so far.
+        due: updates to make before the next decision.
+        evaluations: intervals of `evaluate_every` whose evaluation was played.
+        reported: step of the last report.
+        given: decisions of experience that the run began with.
+        episode_seed: that the running episode's environment was reset with.
+        episode_return: of the running episode, so far.
+        episode_length: decisions of it.
+    """
+
+    updates: int = 0
+    due: int = 0
+    evaluations: int = 0
+    reported: int = 0
+    given: int = 0
+    episode_seed: int = 0
+    episode_return: float = 0.0
+    episode_length: int = 0
+
+
+Recall = Callable[[Experience], object]
+"""Fills a run's experience with what others have lived through, before the run begins."""
+
+
 class Trainer:
     """Trains one agent in one environment.
+
+    A run can be stopped at any moment, by whatever means, and goes on with `resume` as if nothing had happened: on
+    the CPU, weights and metrics come out bit for bit as they would have.
 
     Args:
         env: where experience is collected; flat Box observations, actions in [-1, 1].
         evaluation_env: a second one of the same kind, for evaluation.
         config: everything that can be set.
         info: what the agent is for; its `action_repeat` converts decisions to environment steps.
-        folder: the run folder: `config.json` and weights, `metrics.jsonl`, TensorBoard events.
+        folder: the run folder: `config.json` and weights, `metrics.jsonl`, TensorBoard events, `experience/`, and
+            `resume/`, the state to go on from.
         on_progress: called every few decisions.
+
+    Attributes:
+        exact: False when a run was resumed in an environment that doesn't repeat itself, given the same seed and
+            actions. Its running episode was ended, and the run went on with the next.
     """
 
     REPORT_EVERY = 25  # decisions between progress reports
     LOG_EVERY = 250  # updates between logged losses
+    MOST_FIRST_UPDATES = 10_000  # on given experience, unless asked for
+    SAVING_SHARE = 0.01  # of the time, at most
 
     def __init__(
         self,
@@ -76,136 +120,349 @@ class Trainer:
         streams = np.random.SeedSequence(config.seed).spawn(5)
         seeds = [int(s.generate_state(1, np.uint64)[0] >> 1) for s in streams]
         self.agent = Agent(config, observation_dim, action_dim, info, config.device, seed=seeds[0])
-        self._episode_seeds = np.random.default_rng(streams[1])
-        self._random_actions = np.random.default_rng(streams[2])
-        self._sampling = np.random.default_rng(streams[3])
+        self._rngs = {
+            name: np.random.default_rng(streams[i])
+            for i, name in enumerate(("episode_seeds", "random_actions", "sampling"), start=1)
+        }
         generator = torch.Generator(self.agent.device).manual_seed(seeds[4])
         self.learner = Learner(self.agent.model, config.learner, generator)
-        self.experience = Experience(
-            min(config.capacity, -(-config.steps // info.action_repeat)), observation_dim, action_dim
-        )
         self.progress = Progress(0, config.steps)
+        self._observation = np.zeros(observation_dim, np.float32)
+        self._counts = Counts()
         self._plan_times: list[float] = []
-        self._updates = 0
+        self._stopping, self.exact = False, True
 
-    def run(self) -> dict[str, Episodes]:
+    def run(self, recall: Recall | None = None) -> dict[str, Episodes]:
         """Trains to the end, evaluates the agent as it was stored, with and without its planner, and logs it all.
+
+        Args:
+            recall: fills the run's experience with what was lived through before, to learn from from the start. No
+                random actions are taken then.
 
         Returns:
             The final evaluations, `planner` and `policy`.
 
         Raises:
+            ConfigError: when the folder holds a run already, or there is nothing to learn from.
             DivergedError: when training comes to NaN or infinity; what was stored before stays as it is.
+            TrainingStopped: after `stop`.
         """
-        with Log(self.folder) as log:
-            try:
-                self._run(log)
-            except DivergedError as error:
-                raise DivergedError(
-                    f"training diverged at step {self.progress.step}: {error}; try a lower --learner.learning-rate "
-                    "(a checkpoint stored before is unharmed)"
-                ) from error
-            self.agent.info.training["seconds"] = round(time.perf_counter() - self._began, 1)
-            self.save()
-            stored = Agent.load(self.folder, self.config.device)
-            final = {
-                "planner": self._evaluate(log, stored, self.config.final_episodes, "final"),
-                "policy": self._evaluate(log, stored, self.config.final_episodes, "final", planner="policy"),
-            }
-            self.agent.info.training["seconds_with_final_evaluation"] = round(time.perf_counter() - self._began, 1)
-            self.save()
-        return final
+        if resume.exists(self.folder):
+            raise ConfigError(f"{str(self.folder)!r} holds a training run already; resume it, or choose another folder")
+        with self._experience() as self.experience, Log(self.folder) as log:
+            if self.experience.total:
+                raise ConfigError(f"{str(self.folder)!r} holds experience already; choose another folder")
+            if recall is not None:
+                recall(self.experience)
+                self._study()
+            if self.config.offline and not self._counts.given:
+                raise ConfigError("there is no experience to learn from; learning offline needs some")
+            if not self.config.offline:
+                self._reset()
+            self._begin()
+            self._save_state(log)
+            return self._finish(log)
+
+    def resume(self) -> dict[str, Episodes]:
+        """Goes on with the run in the folder; otherwise like `run`.
+
+        The configuration must be the run's own, but for `steps`, which may be more than they were.
+
+        Raises:
+            CheckpointError, ExperienceError: when what was saved is damaged or does not belong together.
+            ConfigError: when the run is finished.
+        """
+        state = resume.read(self.folder)
+        values = state.values
+        if values["finished"] and self.config.steps <= values["counts"]["step"]:
+            raise ConfigError(f"the run in {str(self.folder)!r} is finished; give it more steps to go on")
+        # Everything is looked at before anything is cut back to where the state was saved.
+        self._restore(state)
+        with self._experience() as self.experience:
+            self.experience.rewind(values["experience"])
+            with Log(self.folder, values["log"], values["counts"]["step"]) as log:
+                return self._go_on(log, values)
+
+    def stop(self) -> None:
+        """Asks for an end as soon as the state can be saved; called from a signal handler or another thread."""
+        self._stopping = True
 
     def save(self) -> None:
         """Writes the agent as it is now into the run folder, in half precision."""
         self.agent.info.training["steps"] = self.progress.step
         self.agent.save(self.folder, half=True)
 
-    def _run(self, log: Log) -> None:
-        config, repeat = self.config, self.info.action_repeat
-        self._began = self._stretch_began = time.perf_counter()
-        self._stretch_step = 0
-        observation = self._reset()
-        episode_return, episode_length = 0.0, 0
-        while self.progress.step < config.steps:
-            random = self.progress.step < config.random_steps or not len(self.experience)
-            action = self._act(observation, random)
-            next_observation, reward, terminated, truncated, info = self.env.step(action)
-            terminated, truncated = bool(terminated), bool(truncated)
-            unstable = bool(info.get("unstable", False))
-            if unstable:
-                # What a diverged simulation reports is no experience; what led there is.
-                self.experience.end_episode()
-            else:
-                self.experience.add(observation, action, float(reward), next_observation, terminated, truncated)
-                self.agent.model.norm.update(torch.as_tensor(next_observation, device=self.agent.device).unsqueeze(0))
-            observation = next_observation
-            episode_return += float(reward)
-            episode_length += 1
-            before = self.progress.step
-            self.progress.step += repeat
-            if terminated or truncated:
-                self.progress.last_return = episode_return
-                log.write(
-                    "episode",
-                    self.progress.step,
-                    {
-                        "return": episode_return,
-                        "length": episode_length,
-                        "terminated": terminated,
-                        "unstable": unstable,
-                    },
-                )
-                observation = self._reset()
-                episode_return, episode_length = 0.0, 0
-            self._learn(log, before)
-            every = config.evaluate_every
-            if every and self.progress.step < config.steps and self.progress.step // every > before // every:
+    def _experience(self) -> Experience:
+        config = self.config
+        return Experience(
+            self.folder / "experience", capacity=config.capacity, evict=config.evict, durability=config.durability
+        )
+
+    def _go_on(self, log: Log, values: dict[str, Any]) -> dict[str, Episodes]:
+        """The rest of a run whose state is restored."""
+        if not self.config.offline and not self._return_to_the_episode():
+            self.exact = False
+            self.experience.end_episode()
+            self._reset()
+        self._begin(values["seconds"], values["saving_seconds"])
+        return self._finish(log)
+
+    def _begin(self, seconds: float = 0.0, saving: float = 0.0) -> None:
+        """Starts the clocks: so many seconds have been spent before, and so many of them on saving."""
+        self._began = self._stretch_began = time.perf_counter() - seconds
+        self._stretch_began += seconds
+        self._stretch_step = self.progress.step
+        self._saved, self._saving, self._spent_saving = time.perf_counter(), 0.0, saving
+
+    def _finish(self, log: Log) -> dict[str, Episodes]:
+        """Trains to the end, and evaluates."""
+        try:
+            self._train(log)
+        except DivergedError as error:
+            raise DivergedError(
+                f"training diverged at step {self.progress.step}: {error}; try a lower --learner.learning-rate "
+                "(a checkpoint stored before is unharmed)"
+            ) from error
+        self._save_state(log)
+        training = self.agent.info.training
+        training["seconds"] = round(time.perf_counter() - self._began, 1)
+        training["saving_seconds"] = round(self._spent_saving, 1)
+        self.save()
+        stored = Agent.load(self.folder, self.config.device)
+        # What is logged from here on is no part of the saved state: it is logged anew when this is interrupted, and
+        # gives way to more training when the run is given more steps.
+        position = log.position
+        final = {
+            "planner": self._evaluate(log, stored, self.config.final_episodes, "final"),
+            "policy": self._evaluate(log, stored, self.config.final_episodes, "final", planner="policy"),
+        }
+        training["seconds_with_final_evaluation"] = round(time.perf_counter() - self._began, 1)
+        self.save()
+        self._save_state(log, position, finished=True)
+        return final
+
+    def _train(self, log: Log) -> None:
+        config, counts = self.config, self._counts
+        every = config.evaluate_every
+        while True:
+            while counts.due:
+                self._update(log)
+                counts.due -= 1
+                self._pause(log)
+            step = self.progress.step
+            if step != counts.reported and step % (self.REPORT_EVERY * self.info.action_repeat) == 0:
+                counts.reported = step
+                self._report(log)
+            if step >= config.steps:
+                return
+            if every and step // every > counts.evaluations:
                 self._evaluate(log, self.agent, config.evaluation_episodes, "evaluation")
                 self.save()
-            if self.progress.step // repeat % self.REPORT_EVERY == 0:
-                self._report(log)
+                counts.evaluations = step // every
+            if not config.offline:
+                self._collect(log)
+            self.progress.step += self.info.action_repeat
+            counts.due += self._earned(step)
+            self._pause(log)
 
-    def _reset(self) -> np.ndarray:
-        self.agent.reset()
-        observation, _ = self.env.reset(seed=int(self._episode_seeds.integers(2**31)))
-        return observation
-
-    def _act(self, observation: np.ndarray, random: bool) -> np.ndarray:
-        if random:
-            return self._random_actions.uniform(-1, 1, self.agent.model.action_dim).astype(np.float32)
-        began = time.perf_counter()
-        action = self.agent.act(observation, explore=True)
-        self._plan_times.append((time.perf_counter() - began) * 1000)
-        return action
-
-    def _learn(self, log: Log, before: int) -> None:
-        """As many updates as decisions; those of the random ones are made up for at their end."""
-        config, repeat = self.config, self.info.action_repeat
-        if self.progress.step < config.random_steps or not len(self.experience):
-            return
-        decisions = self.progress.step // repeat if before < config.random_steps else 1
-        for _ in range(decisions * config.updates_per_decision):
-            batch = self.experience.sample(
-                config.learner.batch_size, config.learner.horizon, self._sampling, self.agent.device
+    def _collect(self, log: Log) -> None:
+        """One decision."""
+        counts = self._counts
+        random = self.progress.step < self.config.random_steps and not counts.given
+        action, actor = self._act(random)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        unstable = bool(info.get("unstable", False))
+        terminated, truncated = bool(terminated), bool(truncated) or unstable
+        if unstable:
+            # What a diverged simulation reports is no experience; what led there is.
+            self.experience.end_episode()
+        else:
+            self.experience.add(action, float(reward), observation, terminated, truncated, actor)
+            self._take_in(observation[None])
+        self._observation = observation
+        counts.episode_return += float(reward)
+        counts.episode_length += 1
+        if terminated or truncated:
+            self.progress.last_return = counts.episode_return
+            log.write(
+                "episode",
+                self.progress.step + self.info.action_repeat,
+                {
+                    "return": counts.episode_return,
+                    "length": counts.episode_length,
+                    "terminated": terminated,
+                    "unstable": unstable,
+                },
             )
-            metrics = self.learner.update(batch)
-            self._updates += 1
-            if self._updates % self.LOG_EVERY == 0:
-                self.progress.phase = "learn"
-                values = {name: float(x) for name, x in metrics.items()}
-                if not all(np.isfinite(x) for x in values.values()):
-                    raise DivergedError(f"the losses are {values}")
-                log.write("update", self.progress.step, {"updates": self._updates} | values)
-                if self._updates % (4 * self.LOG_EVERY) == 0 or decisions > 1:
-                    self.on_progress(self.progress)
+            self._reset()
+
+    def _reset(self) -> None:
+        self.agent.reset()
+        counts, info = self._counts, self.info
+        counts.episode_return, counts.episode_length = 0.0, 0
+        counts.episode_seed = int(self._rngs["episode_seeds"].integers(2**31))
+        self._observation, _ = self.env.reset(seed=counts.episode_seed)
+        self.experience.begin(
+            self._observation, task=info.task, seed=counts.episode_seed, action_repeat=info.action_repeat
+        )
+
+    def _act(self, random: bool) -> tuple[np.ndarray, str]:
+        """The next action, and who chose it."""
+        if random:
+            size = self.agent.model.action_dim
+            return self._rngs["random_actions"].uniform(-1, 1, size).astype(np.float32), "random"
+        began = time.perf_counter()
+        action = self.agent.act(self._observation, explore=True)
+        self._plan_times.append((time.perf_counter() - began) * 1000)
+        return action, self.agent.planning.planner
+
+    def _take_in(self, observations: np.ndarray) -> None:
+        self.agent.model.norm.update(torch.as_tensor(observations, device=self.agent.device))
+
+    def _study(self) -> None:
+        """Takes given experience in: what is normal in it, and how often to learn from it before acting."""
+        counts, config = self._counts, self.config
+        counts.given = self.info.training["given"] = self.experience.total
+        for episode in self.experience.episodes:
+            if episode.decisions:
+                self._take_in(self.experience.read(episode).observations[1:])
+        first = min(counts.given, self.MOST_FIRST_UPDATES) if config.first_updates is None else config.first_updates
+        counts.due = first if counts.given else 0
+
+    def _earned(self, before: int) -> int:
+        """Updates that a decision makes due. Those of the random decisions are made up for at their end."""
+        config, counts = self.config, self._counts
+        begins = 0 if counts.given else config.random_steps
+        if self.progress.step < begins or not len(self.experience):
+            return 0
+        decisions = self.progress.step // self.info.action_repeat if before < begins else 1
+        return decisions * config.updates_per_decision
+
+    def _update(self, log: Log) -> None:
+        metrics = self.learner.update(self._batch())
+        counts = self._counts
+        counts.updates += 1
+        if counts.updates % self.LOG_EVERY:
+            return
+        self.progress.phase = "learn"
+        values = {name: float(x) for name, x in metrics.items()}
+        if not all(np.isfinite(x) for x in values.values()):
+            raise DivergedError(f"the losses are {values}")
+        log.write("update", self.progress.step, {"updates": counts.updates} | values)
+        if counts.updates % (4 * self.LOG_EVERY) == 0 or counts.due > self.config.updates_per_decision:
+            self.on_progress(self.progress)
+
+    def _batch(self) -> Batch:
+        """Sequences to learn from: of given experience, of the agent's own, or of both."""
+        config, given = self.config, self._counts.given
+        size, length = config.learner.batch_size, config.learner.horizon
+        own = self.experience.total - given
+        # However little of its own the agent has, no batch holds more sequences of it than there are.
+        mine = min(own, size - round(size * config.experience_share)) if given else size
+
+        def draw(count: int, within: tuple[int, int | None]) -> Batch:
+            return self.experience.sample(count, length, self._rngs["sampling"], self.agent.device, within=within)
+
+        if not given or mine == size:
+            return draw(size, (given, None))
+        theirs = draw(size - mine, (0, given))
+        return theirs.beside(draw(mine, (given, None))) if mine else theirs
+
+    def _pause(self, log: Log) -> None:
+        """A moment at which the state can be saved: does so when it is due, and stops when that was asked for."""
+        now = time.perf_counter()
+        if self._stopping or now - self._saved > max(self.config.save_every, self._saving / self.SAVING_SHARE):
+            self._save_state(log)
+        if self._stopping:
+            raise TrainingStopped
+
+    def _look_up(self, *_: object) -> None:
+        """In an evaluation, which the saved state does not know of: it is played anew."""
+        if self._stopping:
+            raise TrainingStopped
+
+    def _save_state(self, log: Log, position: int | None = None, finished: bool = False) -> None:
+        """Everything that the rest of the run depends on; it commits the experience and the log up to here."""
+        began = time.perf_counter()
+        self.experience.flush()
+        log.sync()
+        plan = self._plan()
+        values = {
+            "counts": dataclasses.asdict(self._counts) | {"step": self.progress.step},
+            "last_return": self.progress.last_return,
+            "evaluation": self.progress.evaluation,
+            "rngs": {name: dict(rng.bit_generator.state) for name, rng in self._rngs.items()},
+            "plan": {name: list(x.shape) for name, x in plan.items()},
+            "plan_age": 0 if self.agent.running is None else self.agent.running.age,
+            "log": log.position if position is None else position,
+            "experience": self.experience.offset,
+            "seconds": began - self._began,
+            "saving_seconds": self._spent_saving,
+            "finished": finished,
+        }
+        resume.write(self.folder, self.config, self.info, values, self._tensors() | plan)
+        self.experience.release()
+        self._saved = time.perf_counter()
+        self._saving = self._saved - began
+        self._spent_saving += self._saving
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What the state holds whatever the moment."""
+        tensors = {f"model.{name}": x for name, x in self.agent.model.state_dict().items()}
+        tensors |= {f"learner.{name}": x for name, x in self.learner.state(self._counts.updates > 0).items()}
+        return tensors | {"generator": self.agent.generator.get_state()}
+
+    def _plan(self) -> dict[str, Tensor]:
+        """The running plan, where there is one."""
+        if self.agent.running is None:
+            return {}
+        actions, std, elites, _ = to_arrays(self.agent.running)
+        return {f"plan.{i}": torch.from_numpy(x) for i, x in enumerate((actions, std, elites))}
+
+    def _restore(self, state: RunState) -> None:
+        """The reverse of `_save_state`, on a trainer that was just made."""
+        values = state.values
+        counts = dict(values["counts"])
+        self.progress.step = counts.pop("step")
+        self._counts = Counts(**counts)
+        self.progress.last_return, self.progress.evaluation = values["last_return"], values["evaluation"]
+        for name, rng in self._rngs.items():
+            rng.bit_generator.state = values["rngs"][name]
+        shapes = {name: torch.empty(shape) for name, shape in values["plan"].items()}
+        tensors = resume.read_state_tensors(self.folder, state, self._tensors() | shapes)
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+
+        self.agent.model.load_state_dict(under("model."))
+        self.learner.restore(under("learner."))
+        self.agent.generator.set_state(tensors["generator"])
+        if shapes:
+            plan = (*(tensors[f"plan.{i}"].numpy() for i in range(3)), np.full(1, values["plan_age"]))
+            self.agent.running = from_arrays(plan, None, self.agent.device)
+
+    def _return_to_the_episode(self) -> bool:
+        """Brings the environment to where it was: the running episode's seed and actions lead there again.
+
+        Returns:
+            Whether they do, which they don't in an environment that takes randomness from elsewhere.
+        """
+        self._observation, _ = self.env.reset(seed=self._counts.episode_seed)
+        if not self._counts.episode_length:
+            return True
+        lived = self.experience.read(self.experience.episodes[-1])
+        for action, expected in zip(lived.actions, lived.observations, strict=False):
+            if not np.array_equal(self._observation, expected):
+                return False
+            self._observation = self.env.step(action)[0]
+        return np.array_equal(self._observation, lived.observations[-1])
 
     def _evaluate(self, log: Log, agent: Agent, episodes: int, kind: str, **planning: Any) -> Episodes:
         self.progress.phase = "evaluate"
         self.on_progress(self.progress)
         began = time.perf_counter()
         seeds = range(self.config.evaluation_seed, self.config.evaluation_seed + episodes)
-        result = evaluate(agent, self.evaluation_env, seeds, **planning)
+        result = evaluate(agent, self.evaluation_env, seeds, self._look_up, **planning)
         if not planning:
             self.progress.evaluation = result.mean_return
         log.write(

@@ -15,7 +15,7 @@ import torch
 import tyro
 
 import envs
-from agent import Agent, evaluate, preset
+from agent import Agent, describe, evaluate, preset
 from agent.checkpoint import write_atomically
 from agent.logs import plain
 from preplay.card import read_metrics, write_card
@@ -72,7 +72,7 @@ def reevaluate(folder: Path, name: str) -> None:
     agent.info.training.setdefault("planning", changed)
     agent.info.training["evaluated"] = {"commit": commit(), "date": provenance()["date"]}
     write_atomically(folder / "metrics.jsonl", "".join(json.dumps(plain(record)) + "\n" for record in records).encode())
-    agent.save(folder, half=json.loads((folder / "config.json").read_text())["precision"] == "float16")
+    agent.save(folder, half=describe(folder)["precision"] == "float16")
     write_card(folder)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -102,11 +103,14 @@ def subject(config: TrainConfig) -> dict[str, Callable[[], object]]:
 def updater(agent: Agent, config: TrainConfig) -> Callable[[], object]:
     """A gradient step on a batch drawn from a buffer, as the trainer takes it."""
     rng = np.random.default_rng(0)
-    experience = Experience(5000, OBSERVATION_DIM, ACTION_DIM)
-    for t in range(5000):
-        observation, following = rng.normal(size=(2, OBSERVATION_DIM)).astype(np.float32)
-        action = rng.uniform(-1, 1, ACTION_DIM).astype(np.float32)
-        experience.add(observation, action, float(rng.uniform()), following, False, t % 500 == 499)
+    with TemporaryDirectory() as folder:
+        experience = Experience(folder)  # what is open can be sampled when its files are gone
+        for t in range(5000):
+            observation, following = rng.normal(size=(2, OBSERVATION_DIM)).astype(np.float32)
+            action = rng.uniform(-1, 1, ACTION_DIM).astype(np.float32)
+            if t % 500 == 0:
+                experience.begin(observation, task="noise")
+            experience.add(action, float(rng.uniform()), following, False, t % 500 == 499)
     learner = Learner(agent.model, config.learner, torch.Generator().manual_seed(0))
     return lambda: learner.update(experience.sample(config.learner.batch_size, config.learner.horizon, rng))
 

@@ -1,12 +1,13 @@
 """Action sequences with fewer degrees of freedom: knots, and what lies between them."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import scipy.interpolate
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from planners.errors import PlannerError
 
 Interpolation = Literal["zero", "linear", "cubic"]
 INTERPOLATIONS = ("zero", "linear", "cubic")
@@ -55,6 +56,18 @@ def _basis(horizon: int, count: int, interpolation: Interpolation) -> np.ndarray
     if interpolation == "zero":
         return one_each[np.arange(horizon) * count // horizon]
     places, decisions = np.linspace(0, horizon - 1, count), np.arange(horizon)
+    scipy = _scipy(interpolation)
     if interpolation == "linear":
         return scipy.interpolate.make_interp_spline(places, one_each, k=1)(decisions)
     return scipy.interpolate.CubicSpline(places, one_each, bc_type="natural")(decisions)
+
+
+def _scipy(interpolation: str) -> Any:
+    """SciPy takes a while to import, and only those who use knots need it."""
+    try:
+        import scipy.interpolate
+    except ImportError:
+        raise PlannerError(
+            f"interpolation is {interpolation!r}, which needs SciPy; choose 'zero', or pip install scipy"
+        ) from None
+    return scipy

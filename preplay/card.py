@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from agent import describe
-from agent.checkpoint import write_atomically
+from agent.checkpoint import attach
 from preplay.text import interval_text
 
 
 def write_card(folder: Path) -> None:
-    """Writes `CARD.md` into a run folder, from its `config.json` and `metrics.jsonl`."""
+    """Writes `CARD.md` into a run folder, from its `config.json`, which then lists it, and `metrics.jsonl`."""
     description = describe(folder)
     records = read_metrics(folder)
-    write_atomically(folder / "CARD.md", card(description, records).encode())
+    attach(folder, "CARD.md", card(description, records).encode())
 
 
 def _evaluated_later(training: dict[str, Any], planning: dict[str, Any]) -> list[str]:

@@ -13,15 +13,23 @@ from typing import Any
 # One thread a process unless the user says otherwise; it must be set before NumPy and torch are loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import tyro
-
 from preplay.errors import fail, one_sentence
 from preplay.output import nothing_but_the_object
+
+MORE = "pip install 'preplay[train]'"
+try:
+    import tyro
+except ModuleNotFoundError:
+    fail(f"the commands need more packages: {MORE}")
 
 # Command: where its class is, and what it does. Only the command that is run gets imported.
 COMMANDS = {
     "run": ("preplay.run:Run", "play benchmark episodes with a trained agent"),
     "train": ("preplay.train:Train", "train an agent on a task"),
+    "experience": (
+        "preplay.experience:ExperienceCommand",
+        "say what a store of experience holds; check, merge, exchange it",
+    ),
     "tasks": ("preplay.tasks:Tasks", "list the tasks and the shipped agents"),
     "doctor": ("preplay.doctor:Doctor", "say what works on this machine, how fast, and what to do about the rest"),
     "compare": ("preplay.compare:Compare", "play a task with many planners and write a report that says which is best"),
@@ -60,7 +68,12 @@ def _main(arguments: Sequence[str] | None) -> None:
         fail(f"unknown command {name!r}; {nearest(name, COMMANDS)}")
     with one_sentence():
         module, _, attribute = COMMANDS[name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        try:
+            command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] in ("agent", "envs", "planners", "preplay"):
+                raise
+            fail(f"preplay {name} needs more packages, {error.name} to begin with: {MORE}")
         job = parse(command, name, rest)
         with nothing_but_the_object() if job.json else contextlib.nullcontext():
             job()
@@ -104,7 +117,7 @@ def _overview() -> str:
         "Plan before you move: planning agents for simulated robotics.",
         "",
     ]
-    lines += [f"  {name:8} {what}" for name, (_, what) in COMMANDS.items()]
+    lines += [f"  {name:10} {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join([*lines, "", "preplay COMMAND --help says more about each."])
 
 

@@ -113,13 +113,16 @@ def versions() -> Check:
         needed = [Requirement(text) for text in requires("preplay") or []]
     except PackageNotFoundError:
         return Check(
-            "versions", BROKEN, "preplay itself is not installed", "install it: pip install -e . (or make demo)"
+            "versions",
+            BROKEN,
+            "preplay itself is not installed",
+            "install it: pip install -e '.[train]' (or make demo)",
         )
     found: dict[str, str | None] = {"python": platform.python_version()}
     wrong, other = [], []
     tested = _tested()
     for requirement in needed:
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+        if requirement.marker and not requirement.marker.evaluate({"extra": "train"}):
             continue
         version = installed(requirement.name)
         found[requirement.name] = version
@@ -129,14 +132,14 @@ def versions() -> Check:
             other.append(f"{requirement.name} {version} (tested: {tested[requirement.name.lower()]})")
     values = {"installed": found, "python": sys.executable}
     if wrong:
-        advice = "install the tested set: pip install -c constraints.txt -e ."
+        advice = "install the tested set: pip install -c constraints.txt -e '.[train]'"
         return Check("versions", BROKEN, "out of bounds: " + ", ".join(wrong), advice, values)
     main = ", ".join(
         f"{name} {found[name]}" for name in ("torch", "mujoco", "dm-control", "gymnasium") if name in found
     )
     text = f"preplay {installed('preplay')}, Python {found['python']}, {main}"
     if other:
-        advice = "if something misbehaves, install the tested set: pip install -c constraints.txt -e ."
+        advice = "if something misbehaves, install the tested set: pip install -c constraints.txt -e '.[train]'"
         return Check("versions", NOTE, f"{text}; not the tested versions: {', '.join(other)}", advice, values)
     return Check("versions", OK, text, values=values)
 

@@ -48,11 +48,13 @@ def _sentence(error: Exception) -> str | None:
     try:
         # Not at the top: where a package is broken, the doctor must still be able to say so.
         from agent import CheckpointError, ConfigError, DivergedError, ObservationError
+        from agent.errors import ExperienceError
         from envs import RenderError, TaskError
         from planners import PlannerError
     except Exception:
         return None
-    mendable = CheckpointError, ConfigError, DivergedError, ObservationError, RenderError, TaskError, PlannerError
+    ours = CheckpointError, ConfigError, DivergedError, ExperienceError, ObservationError
+    mendable = (*ours, RenderError, TaskError, PlannerError)
     return str(error) if isinstance(error, mendable) else None
 
 

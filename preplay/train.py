@@ -1,25 +1,32 @@
 """`preplay train TASK`."""
 
 import contextlib
+import errno
 import shutil
-from dataclasses import dataclass, field
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, Any
 
+import gymnasium
 import tyro
 
 import envs
-from agent import AgentInfo, Episodes, TrainConfig, Trainer, preset
+from agent import AgentInfo, TrainConfig, Trainer, TrainingStopped, preset, resume
 from preplay.actors import check_time_limit
-from preplay.card import write_card
+from preplay.card import read_metrics, write_card
 from preplay.errors import UsageError
 from preplay.options import OptionalFolder, OptionalInt, TaskName
 from preplay.output import print_object
 from preplay.progress import TrainingDisplay
 from preplay.provenance import provenance
+from preplay.recall import recall
 from preplay.text import file_name, interval_text
 
-# The least room a run needs on disk: a few checkpoints and the logs.
+# The least room a run needs on disk: a few checkpoints, the logs, and some experience.
 ROOM = 64 * 2**20
 
 
@@ -28,7 +35,7 @@ class Train:
     """Train an agent on a task, and evaluate what was stored, with and without its planner.
 
     The run folder holds config.json and the weights (a checkpoint that `preplay run` and `Agent.load` take),
-    metrics.jsonl, TensorBoard events, and a card.
+    metrics.jsonl, TensorBoard events, a card, all experience, and the state from which `--resume` goes on.
     """
 
     task: TaskName
@@ -37,6 +44,11 @@ class Train:
     """Size of the agent: tiny, small (made for a CPU) or base (for a GPU)."""
     out: OptionalFolder = None
     """Run folder. By default runs/TASK-seedN. One that exists and isn't empty is refused."""
+    resume: OptionalFolder = None
+    """Go on with the run in this folder, exactly as it would have gone on. Of the settings only --steps may be new."""
+    experience: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER")] = ()
+    """Begin with the experience in these folders (run folders or stores). Where it is of another task of the same
+    world, its rewards are replaced by this task's."""
     action_repeat: OptionalInt = None
     """Environment steps that one decision lasts. By default 2 for DMControl, 1 for Gymnasium."""
     json: bool = False
@@ -45,73 +57,229 @@ class Train:
 
     @staticmethod
     def defaults(arguments: list[str]) -> "Train":
-        """The defaults are the preset's, so the preset has to be known before the other options are."""
-        name = "small"
-        for i, argument in enumerate(arguments):
-            if argument == "--preset" and i + 1 < len(arguments):
-                name = arguments[i + 1]
-            elif argument.startswith("--preset="):
-                name = argument.removeprefix("--preset=")
+        """The defaults are the preset's, or the run's to resume, so these have to be known before other options."""
+        run = _value(arguments, "--resume")
+        if run is not None:
+            return Train("", config=resume.read(Path(run)).config)
+        name = _value(arguments, "--preset") or "small"
         return Train(tyro.MISSING, preset=name, config=preset(name))
 
     def __call__(self) -> None:
         """Trains."""
+        if self.resume is not None:
+            self._resume(self.resume)
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        """A run from its beginning."""
         task = envs.find(self.task)
         check_time_limit(task)
+        if self.config.offline and not self.experience:
+            raise UsageError("--offline learns from stored experience alone; name some with --experience FOLDER")
         folder = self.out or Path("runs") / f"{file_name(task.name)}-seed{self.config.seed}"
         self._check_folder(folder)
-        env = envs.make(self.task, action_repeat=self.action_repeat)
-        evaluation_env = envs.make(self.task, action_repeat=self.action_repeat)
-        task = env.get_wrapper_attr("task")
-        info = AgentInfo(
-            task.name,
-            task.action_repeat,
-            task.decisions,
-            task.can_terminate,
-            envs.winding_angles(evaluation_env),
-            provenance(),
-        )
         made = [part for part in (folder, *folder.parents) if not part.exists()]
-        with TrainingDisplay(task.name, quiet=self.json) as display:
+        with self._environments(self.task, self.action_repeat) as (env, evaluation_env):
+            task = env.get_wrapper_attr("task")
+            info = AgentInfo(
+                task.name,
+                task.action_repeat,
+                task.decisions,
+                task.can_terminate,
+                envs.winding_angles(evaluation_env),
+                provenance(),
+            )
             try:
-                trainer = Trainer(env, evaluation_env, self.config, info, folder, display.update)
-                results = trainer.run()
+                self._train(folder, info, env, evaluation_env)
             except BaseException:
-                if not (folder / "config.json").exists():
+                if not resume.exists(folder):
                     self._leave_no_shell(folder, made)
                 raise
-            finally:
-                env.close()
-                evaluation_env.close()
-        write_card(folder)
-        self._say(folder, results)
 
-    def _check_folder(self, folder: Path) -> None:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{str(folder)!r} already holds something; choose another --out, or remove it")
-        parent = next(p for p in [folder, *folder.resolve().parents] if p.exists())
-        if shutil.disk_usage(parent).free < ROOM:
+    def _resume(self, folder: Path) -> None:
+        """A run from where it was saved last."""
+        state = resume.read(folder)
+        info, config = state.info, state.config
+        self._check_same(config, info)
+        if state.values.get("finished") and self.config.steps <= config.steps:
+            if not self.json:
+                print(f"the run in {folder} is finished; it goes on when it's given more steps: --steps N")
+            self._say(folder)
+            return
+        if self.config.steps < config.steps:
+            raise UsageError(f"the run was to take {config.steps:,} steps; --steps can only be more")
+        now = provenance()
+        sitting = {"step": state.values["counts"]["step"], "commit": now["commit"], "date": now["date"]}
+        info.training.setdefault("resumed", []).append(sitting)
+        for name, version in info.training.get("versions", {}).items():
+            if now["versions"].get(name) != version:
+                _note(f"{name} was {version} and is {now['versions'].get(name)}; the run goes on, but not bit for bit")
+        check_room(folder)
+        with self._environments(info.task, info.action_repeat) as (env, evaluation_env):
+            self._train(folder, info, env, evaluation_env)
+
+    def _train(
+        self,
+        folder: Path,
+        info: AgentInfo,
+        env: gymnasium.Env[Any, Any],
+        evaluation_env: gymnasium.Env[Any, Any],
+    ) -> None:
+        """Trains until the end, or until someone stops it."""
+        again = f"preplay train {'' if ':' not in info.task else info.task + ' '}--resume {folder}"
+        with TrainingDisplay(info.task, quiet=self.json) as display:
+            trainer = Trainer(env, evaluation_env, self.config, info, folder, display.update)
+            try:
+                with _signals_stop(trainer) as received:
+                    if self.resume is not None:
+                        trainer.resume()
+                    else:
+                        trainer.run(self._recall(info) if self.experience else None)
+            except TrainingStopped:
+                _note(f"stopped at step {trainer.progress.step:,}; go on with: {again}")
+                raise SystemExit(128 + received[0]) from None
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not resume.exists(folder):
+                    raise
+                raise UsageError(f"the disk is full; nothing is lost: make room and go on with: {again}") from None
+        if not trainer.exact:
+            _note(f"{info.task} did not repeat its running episode, so the run went on with the next, not bit for bit")
+        write_card(folder)
+        self._say(folder)
+
+    def _recall(self, info: AgentInfo) -> Any:
+        """Fills a run's experience from the stores that were named."""
+
+        def fill(experience: Any) -> None:
+            with contextlib.ExitStack() as stack:
+
+                def make(task: str) -> gymnasium.Env[Any, Any]:
+                    return stack.enter_context(contextlib.closing(envs.make(task, action_repeat=info.action_repeat)))
+
+                recall(self.experience, experience, info.task, info.action_repeat, make)
+
+        return fill
+
+    @contextlib.contextmanager
+    def _environments(
+        self, task: str, action_repeat: int | None
+    ) -> Iterator[tuple[gymnasium.Env[Any, Any], gymnasium.Env[Any, Any]]]:
+        """Where to train, and where to evaluate."""
+        with contextlib.ExitStack() as stack:
+            env, evaluation_env = (
+                stack.enter_context(contextlib.closing(envs.make(task, action_repeat=action_repeat))) for _ in "ab"
+            )
+            yield env, evaluation_env
+
+    def _check_same(self, stored: TrainConfig, info: AgentInfo) -> None:
+        """Makes sure that nothing but `--steps` is to be different in a run that is resumed."""
+        given = {
+            "out": self.out is not None,
+            "preset": self.preset != "small",
+            "experience": bool(self.experience),
+            "action-repeat": self.action_repeat is not None,
+        }
+        changed = [name for name, is_given in given.items() if is_given]
+        changed += [
+            each.name.replace("_", "-")
+            for each in fields(TrainConfig)
+            if getattr(replace(self.config, steps=stored.steps), each.name) != getattr(stored, each.name)
+        ]
+        if changed:
+            raise UsageError(f"a run that is resumed keeps its settings; only --steps may be new, not --{changed[0]}")
+        if self.task and envs.find(self.task).name != info.task:
+            raise UsageError(f"the run in {str(self.resume)!r} trains {info.task}, not {self.task}")
+        if ":" in info.task and not self.task:
+            # What a file names isn't imported unless the user names it too.
             raise UsageError(
-                f"less than {ROOM >> 20} MB are free for {str(folder)!r}; make room or choose another --out"
+                f"the run trains {info.task}, whose module is imported to go on; where you trust it, say so with: "
+                f"preplay train {info.task} --resume {self.resume}"
             )
 
+    def _check_folder(self, folder: Path) -> None:
+        if resume.exists(folder):
+            raise UsageError(
+                f"{str(folder)!r} already holds a run; go on with preplay train --resume {folder}, or choose another "
+                "--out"
+            )
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{str(folder)!r} already holds something; choose another --out, or remove it")
+        check_room(folder)
+
     def _leave_no_shell(self, folder: Path, made: list[Path]) -> None:
-        """Removes what a run wrote that failed before it stored an agent, and the folders made for it."""
+        """Removes what a run wrote that failed before it could be resumed, and the folders made for it."""
         for left in folder.iterdir() if folder.exists() else ():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         with contextlib.suppress(OSError):  # a folder that others use by now stays
             for part in made:
                 part.rmdir()
 
-    def _say(self, folder: Path, results: dict[str, Episodes]) -> None:
+    def _say(self, folder: Path) -> None:
+        """The outcome, as it was logged."""
+        final = [record for record in read_metrics(folder) if record["kind"] == "final"]
+        names = ["policy" if record["planner"] == "policy" else "planner" for record in final]
+        task = resume.read(folder).info.task
         if self.json:
             rows = {
-                name: {"mean_return": r.mean_return, "interval": r.interval, "returns": r.returns}
-                for name, r in results.items()
+                name: {key: record[key] for key in ("mean_return", "interval", "returns")}
+                for name, record in zip(names, final, strict=True)
             }
-            print_object({"folder": str(folder), "task": self.task, "steps": self.config.steps} | rows)
+            print_object({"folder": str(folder), "task": task, "steps": self.config.steps} | rows)
             return
-        for name, r in results.items():
-            episodes = "1 episode" if len(r.returns) == 1 else f"{len(r.returns)} episodes"
-            print(f"{name:8} {r.mean_return:7.1f} ({interval_text(r.interval)}) over {episodes}")
-        print(f"stored in {folder}; play it with: preplay run {self.task} --checkpoint {folder}")
+        for name, record in zip(names, final, strict=True):
+            count = len(record["returns"])
+            episodes = "1 episode" if count == 1 else f"{count} episodes"
+            print(f"{name:8} {record['mean_return']:7.1f} ({interval_text(record['interval'])}) over {episodes}")
+        print(f"stored in {folder}; play it with: preplay run {task} --checkpoint {folder}")
+
+
+def check_room(folder: Path) -> None:
+    """Makes sure that a run's first files will fit.
+
+    Raises:
+        UsageError: when they won't.
+    """
+    parent = next(p for p in [folder, *folder.resolve().parents] if p.exists())
+    if shutil.disk_usage(parent).free < ROOM:
+        raise UsageError(f"less than {ROOM >> 20} MB are free for {str(folder)!r}; make room or choose another --out")
+
+
+@contextlib.contextmanager
+def _signals_stop(trainer: Trainer) -> Iterator[list[int]]:
+    """Lets Ctrl-C and SIGTERM stop a run where it can be resumed; the second time, at once.
+
+    Yields:
+        The signals received.
+    """
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise SystemExit(128 + number)
+        received.append(number)
+        trainer.stop()
+
+    with contextlib.suppress(ValueError):  # not the main thread, which alone receives signals
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, handle)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _note(sentence: str) -> None:
+    print(f"preplay: {sentence}", file=sys.stderr)
+
+
+def _value(arguments: list[str], option: str) -> str | None:
+    """What an option is set to, before the arguments are parsed."""
+    for i, argument in enumerate(arguments):
+        if argument == option and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}=")
+    return None

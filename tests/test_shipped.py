@@ -7,6 +7,7 @@ import pytest
 
 import envs
 from agent import Agent, describe
+from agent.checkpoint import SCHEMA, verify
 from preplay.card import card, read_metrics
 from preplay.shipped import shipped
 
@@ -24,7 +25,10 @@ def test_an_agent_is_whole_and_light(task):
     folder = AGENTS[task]
     files = {file.name for file in folder.iterdir()}
     description = describe(folder)
-    assert files == {"config.json", "metrics.jsonl", "CARD.md", description["weights"]["file"]}
+    assert files == {"config.json", "metrics.jsonl", *description["files"]}
+    assert description["files"].keys() == {"CARD.md", description["weights"]["file"]}
+    assert json.loads((folder / "config.json").read_text())["schema"] == SCHEMA
+    assert verify(folder) == []
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 2_000_000
     agent = Agent.load(folder, "cpu")
     env = envs.make(task, action_repeat=agent.info.action_repeat, seed=0)

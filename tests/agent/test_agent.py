@@ -43,11 +43,11 @@ def test_the_same_seed_gives_the_same_actions(planner):
 def test_planning_carries_on_from_the_last_plan():
     agent = tiny_agent()
     agent.act(np.zeros(5))
-    assert agent._running is not None
+    assert agent.running is not None
     agent.act(np.zeros((3, 5)))  # another number of environments can't go on from it
-    assert len(agent._running.plan.actions) == 3
+    assert len(agent.running.plan.actions) == 3
     agent.reset()
-    assert agent._running is None
+    assert agent.running is None
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ def test_every_episode_is_counted_also_those_that_end_early():
 def test_evaluation_leaves_the_agent_as_it_was():
     agent = tiny_agent(2, 1)
     agent.act(np.zeros(2))
-    warm, state = agent._running, agent.generator.get_state()
+    warm, state = agent.running, agent.generator.get_state()
     evaluate(agent, Point(), [1, 2], planner="policy")
-    assert agent._running is warm
+    assert agent.running is warm
     assert agent.planning.planner == "mppi"
     assert (agent.generator.get_state() == state).all()
 

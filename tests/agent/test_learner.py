@@ -38,6 +38,8 @@ def random_batch(mask: torch.Tensor | None = None, size: int = 5) -> Batch:
         torch.rand(3, 8, generator=g),
         torch.zeros(3, 8),
         torch.ones(3, 8) if mask is None else mask,
+        np.arange(8),
+        np.full(8, 1 / 8),
     )
 
 
@@ -194,22 +196,22 @@ def test_targets_that_are_not_finite_are_refused():
         learner.update(random_batch())
 
 
-def test_the_model_learns_a_world_it_has_seen():
+def test_the_model_learns_a_world_it_has_seen(tmp_path):
     """Prediction of reward and of the end must become much better than chance on held-out experience."""
     env = Point(can_terminate=True, length=60)
-    experience, held_out = Experience(2000, 2, 1), Experience(1000, 2, 1)
+    experience, held_out = Experience(tmp_path / "seen"), Experience(tmp_path / "held out")
     rng = np.random.default_rng(0)
     drift = 0.0
     for buffer, count in ((experience, 2000), (held_out, 1000)):
-        observation, _ = env.reset(seed=count)
+        buffer.begin(env.reset(seed=count)[0], task="toy")
         for _ in range(count):
             # A drift of its own for each episode carries it to one of the edges.
             action = np.clip(rng.uniform(-1, 1, 1) + drift, -1, 1).astype(np.float32)
             following, reward, terminated, truncated, _ = env.step(action)
-            buffer.add(observation, action, reward, following, terminated, truncated)
-            observation = following
+            buffer.add(action, reward, following, terminated, truncated)
             if terminated or truncated:
-                observation, drift = env.reset()[0], rng.uniform(-0.4, 0.4)
+                buffer.begin(env.reset()[0], task="toy")
+                drift = rng.uniform(-0.4, 0.4)
     agent = tiny_agent(2, 1)
     agent.model.norm.update(experience.sample(2000, 1, rng).observations[0])
     learner = Learner(agent.model, agent.config.learner, torch.Generator().manual_seed(0))

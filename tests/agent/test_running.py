@@ -123,7 +123,7 @@ def test_an_elite_is_remembered_from_one_decision_to_the_next():
     agent.act(np.zeros(2))
     kept = agent.last_plan.elites
     assert kept.shape == (1, 3, agent.planning.horizon, 1)
-    assert torch.equal(agent._running.plan.elites[:, :, :-1], kept[:, :, 1:])
+    assert torch.equal(agent.running.plan.elites[:, :, :-1], kept[:, :, 1:])
 
 
 def test_misses_of_the_budget_are_counted():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agent import Agent, AgentInfo, ConfigError, DivergedError, Learner, TrainConfig, Trainer, preset
+from agent import Agent, AgentInfo, ConfigError, DivergedError, Experience, Learner, TrainConfig, Trainer, preset
 from agent.config import LearnerConfig, from_dict, to_dict
 from tests.agent.toy import Point
 
@@ -34,7 +34,7 @@ def test_a_run_leaves_a_checkpoint_and_its_logs(tmp_path):
     assert kinds.count("episode") == 6
     assert kinds.count("evaluation") == 1
     assert kinds.count("final") == 2
-    assert trainer._updates == 120  # those of the random decisions are made up for
+    assert trainer._counts.updates == 120  # those of the random decisions are made up for
     assert {"evaluate", "collect"} <= {phase for _, phase in seen}
     assert list((tmp_path / "tensorboard").glob("events*"))
     agent = Agent.load(tmp_path)
@@ -91,8 +91,10 @@ def test_a_diverged_simulation_is_counted_but_not_learned_from(tmp_path):
     trainer, results = trained(tmp_path, env=Diverging)
     assert all(results["planner"].unstable)
     assert all(r["unstable"] for r in records(tmp_path) if r["kind"] == "episode")
-    assert len(trainer.experience) == 120 * 4 // 5
-    assert trainer.experience._last.sum() == 24
+    with Experience(tmp_path / "experience", read_only=True) as experience:
+        assert len(experience) == 120 * 4 // 5
+        assert [episode.decisions for episode in experience.episodes] == [4] * 24
+        assert not any(episode.terminated or episode.truncated for episode in experience.episodes)
     assert torch.isfinite(trainer.agent.model.norm.mean).all()
 
 

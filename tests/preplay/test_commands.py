@@ -112,15 +112,10 @@ def test_a_module_in_the_users_folder_is_found(tmp_path):
     assert json.loads(done.stdout)["returns"] == [20.0]
 
 
-def test_a_run_that_is_terminated_leaves_nothing_behind(tmp_path):
-    script = Path(sys.executable).with_name("preplay")
-    options = ["--preset", "tiny", "--steps", "5000000", "--random-steps", "5000000", "--evaluate-every", "0"]
-    running = subprocess.Popen([script, "train", "Reacher-v5", *options], cwd=tmp_path, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 60
-    while not list(tmp_path.glob("runs/*/metrics.jsonl")) and time.monotonic() < end:
-        time.sleep(0.1)
-    running.terminate()
-    assert running.wait(30) == 143
+def test_a_run_that_fails_before_it_begins_leaves_nothing_behind(tmp_path):
+    options = ["--preset", "tiny", "--learner.batch-size", "100000", "--learner.horizon", "1000", "--steps", "60"]
+    done = command(tmp_path, "train", "Reacher-v5", *options, "--experience", "nowhere")
+    assert done.returncode == 2
     assert list(tmp_path.iterdir()) == []
 
 

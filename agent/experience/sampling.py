@@ -1,0 +1,155 @@
+"""Drawing sequences: which decisions they begin at, where their rows lie, and the batch they make."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agent.errors import ExperienceError
+from agent.experience.batch import Batch
+from agent.experience.loading import ungapped
+from agent.experience.priorities import Priorities
+from agent.experience.records import FRAME_WORDS
+from agent.experience.segment import Segment
+from agent.experience.table import Table
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Decisions that can be drawn: from each of some segments those numbered [first, last).
+
+    Attributes:
+        segments: in order.
+        first: (S,) absolute numbers.
+        last: (S,).
+    """
+
+    segments: list[Segment]
+    first: np.ndarray
+    last: np.ndarray
+
+    def __len__(self) -> int:
+        return int(np.maximum(self.last - self.first, 0).sum())
+
+    def within(self, first: int, last: int) -> "Spans":
+        """What of them lies in [first, last); segments of which nothing does are left out."""
+        low, high = np.maximum(self.first, first), np.minimum(self.last, last)
+        some = np.flatnonzero(low < high)
+        if len(some) == len(self.segments):
+            return Spans(self.segments, low, high)
+        return Spans([self.segments[i] for i in some], low[some], high[some])
+
+
+class Sampler:
+    """Gathers sequences, into memory that is used again and again."""
+
+    def __init__(self) -> None:
+        self._rows = np.empty((0, 0), np.float32)
+
+    def sample(
+        self,
+        spans: Spans,
+        table: Table,
+        oldest: int,
+        total: int,
+        batch_size: int,
+        length: int,
+        rng: np.random.Generator,
+        device: torch.device | str,
+        priorities: Priorities | None,
+    ) -> Batch:
+        """See `Experience.sample`.
+
+        Args:
+            spans: none of them empty. Nothing beyond them is seen.
+            table: of the episodes that lie in them.
+            oldest: number of the oldest decision that isn't evicted.
+            total: decisions ever stored.
+            batch_size: sequences.
+            length: decisions of each.
+            rng: where they begin.
+            device: where the batch goes.
+            priorities: None makes all decisions equally likely to be first.
+        """
+        if batch_size < 1 or length < 1:
+            raise ValueError(f"{batch_size} sequences of {length} decisions can't be sampled; both are at least 1")
+        if not spans.segments:
+            raise ValueError("the experience is empty: there is no decision to sample")
+        header = spans.segments[0].header
+        for segment in spans.segments:
+            other = segment.header
+            if (other.observation_dim, other.action_dim) != (header.observation_dim, header.action_dim):
+                raise ExperienceError(
+                    f"the experience holds decisions of different sizes ({header.observation_dim} and "
+                    f"{other.observation_dim} observation elements, {header.action_dim} and {other.action_dim} of "
+                    "actions); sample within those of one task"
+                )
+        starts, probabilities = _draw(spans, oldest, total, batch_size, rng, priorities)
+        place = np.searchsorted(spans.first, starts, side="right") - 1  # which span each lies in
+        episode = np.searchsorted(table.first[: table.size], starts, side="right") - 1
+        offset = starts - table.first[episode]
+        end = np.minimum(table.decisions[episode] - offset, spans.last[place] - starts)
+        real = np.minimum(end, length)
+        # Padding repeats the last real decision, so that what is computed for it stays in the data's range.
+        resets = table.row[episode][:, None]
+        index = resets + offset[:, None] + np.minimum(np.arange(length + 1), real[:, None])
+        rows = self._gather(spans.segments, place, index, resets).reshape(batch_size, length + 1, header.words)
+        a, o = header.action_dim, FRAME_WORDS + header.observation_dim
+        after = rows[:, 1:]
+        flags = after[:, :, 2].view(np.uint32)
+        return Batch(
+            _tensor(rows[:, :, FRAME_WORDS:o].swapaxes(0, 1), device),
+            _tensor(after[:, :, o : o + a].swapaxes(0, 1), device),
+            _tensor(after[:, :, -1].T, device),
+            _tensor((flags >> 8 & 1).T, device),
+            _tensor(np.arange(length)[:, None] < real, device),
+            starts,
+            probabilities,
+        )
+
+    def _gather(self, segments: list[Segment], place: np.ndarray, index: np.ndarray, resets: np.ndarray) -> np.ndarray:
+        """(M * (T+1), words) the rows at `index` (M, T+1) of the segments at `place` (M,)."""
+        count, words = index.size, segments[0].header.words
+        if self._rows.shape[1] != words or len(self._rows) < 2 * count:
+            self._rows = np.empty((2 * count, words), np.float32)
+        out = self._rows[:count]
+        if len(segments) == 1:
+            index = ungapped(index, resets, segments[0].gaps)
+            return np.take(segments[0].matrix, index.ravel(), axis=0, out=out, mode="clip")
+        # Segment by segment, then back into the order that they were drawn in.
+        order = np.argsort(place, kind="stable")
+        index, resets = index[order], resets[order]
+        bounds = np.searchsorted(place[order], np.arange(len(segments) + 1))
+        width = index.shape[1]
+        for k, segment in enumerate(segments):
+            begin, stop = int(bounds[k]), int(bounds[k + 1])
+            if begin == stop:
+                continue
+            part = index[begin:stop]
+            if segment.gaps:
+                part = ungapped(part, resets[begin:stop], segment.gaps)
+            np.take(segment.matrix, part.ravel(), axis=0, out=out[begin * width : stop * width], mode="clip")
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        sequences, ordered = out.reshape(len(order), -1), self._rows[count : 2 * count].reshape(len(order), -1)
+        return np.take(sequences, back, axis=0, out=ordered, mode="clip").reshape(count, words)
+
+
+def _draw(
+    spans: Spans, oldest: int, total: int, batch_size: int, rng: np.random.Generator, priorities: Priorities | None
+) -> tuple[np.ndarray, np.ndarray]:
+    if priorities is not None:
+        return priorities.draw(spans.first, spans.last, oldest, total, batch_size, rng)
+    sizes = spans.last - spans.first
+    ends = np.cumsum(sizes)
+    drawn = rng.integers(ends[-1], size=batch_size)
+    place = np.searchsorted(ends, drawn, side="right")
+    return drawn - (ends - sizes)[place] + spans.first[place], np.full(batch_size, 1 / ends[-1])
+
+
+def _tensor(values: np.ndarray, device: torch.device | str) -> Tensor:
+    """A float32 copy in memory that torch allocated, whose alignment torch's results may depend on."""
+    tensor = torch.empty(values.shape)
+    tensor.numpy()[...] = values
+    return tensor.to(device)

@@ -1,0 +1,57 @@
+"""Older descriptions of checkpoints, brought up to date.
+
+A migration takes what `config.json` of one schema says and returns what the next schema would say. It is a pure
+function: it reads no files, knows nothing of the code of today, and is not changed once its schema has been used.
+`tests/golden` holds checkpoints of every schema.
+
+    1  named the weights alone, as {"file", "sha256"}. The oldest have no `angles`.
+    2  lists the folder's files, each with its SHA-256 and size, and has a SHA-256 of its own content.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from agent.errors import CheckpointError
+
+Description = dict[str, Any]
+SCHEMA = 2
+"""What is written today."""
+
+
+def check_schema(description: Description, what: object) -> None:
+    """Makes sure that a description is of a schema that this version knows.
+
+    Raises:
+        CheckpointError: with `what`, the file's name.
+    """
+    schema = description.get("schema")
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        raise CheckpointError(
+            f"{what} has schema {repr(schema)[:80]}; this version of preplay reads schemas 1 to {SCHEMA}; if it comes "
+            "from a newer preplay, load it with that"
+        )
+
+
+def migrate(description: Description, what: object) -> Description:
+    """A description of any schema, as one of today's.
+
+    Raises:
+        CheckpointError: for a schema that this version doesn't know, or an old description that is no such thing.
+    """
+    check_schema(description, what)
+    while description["schema"] < SCHEMA:
+        try:
+            description = _MIGRATIONS[description["schema"]](description)
+        except (KeyError, TypeError):
+            raise CheckpointError(f"{what} lacks what schema {description['schema']} has; it is damaged") from None
+    return description
+
+
+def _from_1(old: Description) -> Description:
+    weights = old["weights"]
+    files = {weights["file"]: {"sha256": weights["sha256"], "bytes": None}}
+    new = {"files" if key == "weights" else key: files if key == "weights" else x for key, x in old.items()}
+    return {"angles": [], "decisions": None, "precision": "float32"} | new | {"schema": 2}
+
+
+_MIGRATIONS: dict[int, Callable[[Description], Description]] = {1: _from_1}

@@ -1,0 +1,126 @@
+"""Training runs on disk: everything that the rest of a run depends on, so that it can go on as if nothing had happened.
+
+A run folder has `resume/state.json`, which names a safetensors file beside it and its SHA-256, and is replaced last, in
+one step: a kill or a full disk leaves the state before or the one after. What has been experienced lies in
+`experience/`, what has been logged in `metrics.jsonl`; the state says how much of either belongs to it.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from agent.agent import AgentInfo
+from agent.config import TrainConfig, from_dict, to_dict
+from agent.errors import CheckpointError, ConfigError
+from agent.files import Expected, parse_json, read_safely, read_tensors, sha256, write_atomically, write_tensors
+
+SCHEMA = 1
+_FOLDER, _FILE, _STEM = "resume", "state.json", "state"
+_MOST = 2**20  # bytes of state.json
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A training run as it was saved.
+
+    Attributes:
+        config: everything that was set.
+        info: what the agent is for.
+        values: counters, seeds and places: whatever fits JSON.
+        file: the name of the file with the tensors.
+        digest: its SHA-256.
+        size: its bytes.
+    """
+
+    config: TrainConfig
+    info: AgentInfo
+    values: dict[str, Any]
+    file: str
+    digest: str
+    size: int
+
+
+def exists(folder: Path) -> bool:
+    """Whether there is something to resume in a run folder."""
+    return (folder / _FOLDER / _FILE).exists()
+
+
+def write(
+    folder: Path, config: TrainConfig, info: AgentInfo, values: dict[str, Any], tensors: dict[str, Tensor]
+) -> None:
+    """Puts a new state in the place of the one before, which stays whole until the new one is."""
+    place = folder / _FOLDER
+    place.mkdir(parents=True, exist_ok=True)
+    written = write_tensors(place, _STEM, tensors)
+    state = {
+        "schema": SCHEMA,
+        "config": to_dict(config),
+        "info": dataclasses.asdict(info),
+        "values": values,
+        "tensors": dataclasses.asdict(written),
+    }
+    state["sha256"] = _digest(state)
+    write_atomically(place / _FILE, (json.dumps(state, indent=2, allow_nan=False) + "\n").encode())
+    for old in place.glob(f"{_STEM}-*.safetensors"):
+        if old.name != written.name:
+            old.unlink(missing_ok=True)
+
+
+def read(folder: Path) -> RunState:
+    """The state of a run, without its tensors.
+
+    Raises:
+        CheckpointError: when there is none, or it is damaged.
+    """
+    file = folder / _FOLDER / _FILE
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no run folder {str(folder)!r}")
+    if not exists(folder):
+        raise CheckpointError(
+            f"{str(folder)!r} holds no training run that could go on: it has no {_FOLDER}/{_FILE}"
+        )
+    state = parse_json(read_safely(file, _MOST), file)
+    if not isinstance(state, dict) or "schema" not in state:
+        raise CheckpointError(f"{file} is not the state of a training run")
+    if state["schema"] != SCHEMA:
+        raise CheckpointError(f"{file} has schema {state['schema']!r}; this version of preplay reads schema {SCHEMA}")
+    if state.pop("sha256", None) != _digest(state):
+        raise CheckpointError(f"{file} is damaged: its content does not match its checksum")
+    try:
+        info = dict(state["info"])
+        info["angles"] = tuple(info["angles"])
+        tensors = state["tensors"]
+        name = str(tensors["name"])
+        if Path(name).name != name:
+            raise ValueError("name")
+        return RunState(
+            from_dict(TrainConfig, state["config"], "config"),
+            AgentInfo(**info),
+            dict(state["values"]),
+            name,
+            str(tensors["sha256"]),
+            int(tensors["bytes"]),
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"{file} does not fit this version of preplay: {error}") from None
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"{file} is damaged: it lacks what a training run needs") from None
+
+
+def read_state_tensors(folder: Path, state: RunState, like: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a state, which must have the names, shapes and types of those in `like`.
+
+    Raises:
+        CheckpointError: when the file is missing, damaged, or holds something else.
+    """
+    expected = {name: Expected(tuple(x.shape), (x.dtype,)) for name, x in like.items()}
+    path = folder / _FOLDER / state.file
+    return read_tensors(path, expected, state.digest, state.size, "the state that state.json describes")
+
+
+def _digest(state: dict[str, Any]) -> str:
+    return sha256(json.dumps(state, sort_keys=True, separators=(",", ":")).encode())

@@ -1,0 +1,232 @@
+"""Runs that were stopped, killed, or out of disk go on as if nothing had happened."""
+
+import errno
+import json
+import os
+import random
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from agent import Agent, AgentInfo, CheckpointError, ConfigError, Experience, Trainer, TrainingStopped, preset, resume
+from benchmarks.kills import Run, differences, kill
+from tests.agent.toy import Point
+
+CONFIG = replace(
+    preset("tiny"),
+    steps=90,
+    random_steps=30,
+    evaluate_every=40,
+    evaluation_episodes=1,
+    final_episodes=2,
+    device="cpu",
+    save_every=0.0,
+    learner=replace(preset("tiny").learner, batch_size=16),
+    planning=replace(preset("tiny").planning, samples=16, elites=4, proposals=4),
+)
+
+
+def info():
+    return AgentInfo("point", 1, 20, False)
+
+
+def trainer(folder, config=CONFIG, make=Point):
+    return Trainer(make(), make(), config, info(), folder)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    trainer(folder).run()
+    return folder
+
+
+def stop_after(monkeypatch, method, calls):
+    """Asks the trainer to stop in its n-th call of a method."""
+    real, left = getattr(Trainer, method), iter(range(calls, -1, -1))
+
+    def wrapped(self, *args, **kwargs):
+        if next(left, -1) == 0:
+            self.stop()
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, method, wrapped)
+
+
+@pytest.mark.parametrize(
+    ("method", "calls"),
+    [("_collect", 3), ("_update", 0), ("_update", 17), ("_update", 29), ("_collect", 45), ("_collect", 59)]
+    + [("_collect", 60), ("_look_up", 5), ("_look_up", 21), ("_look_up", 45), ("_update", 89)],
+)
+def test_a_run_that_was_stopped_anywhere_comes_out_the_same(undisturbed, tmp_path, monkeypatch, method, calls):
+    """In random actions, in the updates that make up for them, in planned decisions, and in every evaluation."""
+    with monkeypatch.context() as patched, pytest.raises(TrainingStopped):
+        stop_after(patched, method, calls)
+        trainer(tmp_path).run()
+    trainer(tmp_path).resume()
+    assert differences(undisturbed, tmp_path) == []
+
+
+def test_a_run_that_is_stopped_after_every_few_decisions_comes_out_the_same(undisturbed, tmp_path, monkeypatch):
+    again, sittings = False, 0
+    while True:
+        sittings += 1
+        with monkeypatch.context() as patched:
+            stop_after(patched, "_collect", 7)
+            try:
+                trainer(tmp_path).resume() if again else trainer(tmp_path).run()
+            except TrainingStopped:
+                again = True
+                continue
+            break
+    assert sittings > 10
+    assert differences(undisturbed, tmp_path) == []
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(tmp_path):
+    run = Run(Point, info(), replace(CONFIG, steps=200, evaluate_every=70), tmp_path)
+    found = kill(run, 20, 0.8, random.Random(0))
+    assert found["kills"] >= 20
+    assert found["differences"] == []
+    assert found["before_anything_was_saved"] < 15  # or nothing would have been tried
+
+
+@pytest.mark.parametrize(
+    ("what", "calls"), [("write", 9), ("write", 70), ("fsync", 11), ("fsync", 90), ("replace", 3), ("replace", 40)]
+)
+def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(undisturbed, tmp_path, monkeypatch, what, calls):
+    real, left = getattr(os, what), iter(range(calls, -1, -1))
+
+    def failing(*args, **kwargs):
+        if next(left, -1) <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as full, pytest.raises(OSError, match="No space"):
+        full.setattr(os, what, failing)
+        full.setattr(Trainer, "SAVING_SHARE", 1.0)
+        trainer(tmp_path).run()
+    trainer(tmp_path).resume()
+    assert differences(undisturbed, tmp_path) == []
+
+
+def test_a_finished_run_goes_on_when_it_is_given_more_steps(undisturbed, tmp_path):
+    trainer(tmp_path, replace(CONFIG, steps=50)).run()
+    with pytest.raises(ConfigError, match="finished"):
+        trainer(tmp_path, replace(CONFIG, steps=50)).resume()
+    trainer(tmp_path).resume()
+    assert differences(undisturbed, tmp_path) == []
+    assert Agent.load(tmp_path).info.training["steps"] == 90
+
+
+def test_two_runs_never_mix(undisturbed, tmp_path):
+    with pytest.raises(ConfigError, match="holds a training run already"):
+        trainer(undisturbed).run()
+    with pytest.raises(CheckpointError, match="no training run that could go on"):
+        trainer(tmp_path).resume()
+    with pytest.raises(CheckpointError, match="no run folder"):
+        trainer(tmp_path / "nothing").resume()
+
+
+class Moody(Point):
+    """Takes its starting states from nowhere."""
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=int(np.random.default_rng().integers(2**31)))
+
+
+def test_an_environment_that_does_not_repeat_itself_goes_on_with_the_next_episode(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched, pytest.raises(TrainingStopped):
+        stop_after(patched, "_collect", 44)
+        trainer(tmp_path, make=Moody).run()
+    resumed = trainer(tmp_path, make=Moody)
+    resumed.resume()
+    assert not resumed.exact
+    with Experience(tmp_path / "experience", read_only=True) as experience:
+        assert sum(episode.decisions for episode in experience.episodes) == CONFIG.steps
+        assert [e.decisions for e in experience.episodes if not (e.terminated or e.truncated or e.running)] == [5]
+
+
+@pytest.fixture
+def stopped(undisturbed, tmp_path):
+    """A copy of a finished run, which more steps would go on with."""
+    shutil.copytree(undisturbed, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def refused(folder, *words):
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != "lock"}
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - of several classes
+        trainer(folder, replace(CONFIG, steps=100)).resume()
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+    assert all(file.read_bytes() == content for file, content in before.items())
+
+
+def state_file(folder):
+    return folder / "resume" / "state.json"
+
+
+def test_a_damaged_state_is_refused_and_left_as_it_is(stopped):
+    (tensors,) = (stopped / "resume").glob("state-*.safetensors")
+    data = tensors.read_bytes()
+    for damaged in (data[:-1], data[:100], b"", bytes([*data[:-9], data[-9] ^ 1, *data[-8:]])):
+        tensors.write_bytes(damaged)
+        refused(stopped, tensors.name)
+    tensors.unlink()
+    refused(stopped, tensors.name)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 1}', '{"schema": 9}'])
+def test_a_state_that_is_none(stopped, text):
+    state_file(stopped).write_text(text)
+    refused(stopped, "state.json")
+
+
+def test_a_state_that_was_edited(stopped):
+    state = json.loads(state_file(stopped).read_text())
+    state["values"]["counts"]["step"] += 1
+    state_file(stopped).write_text(json.dumps(state))
+    refused(stopped, "checksum")
+
+
+def test_a_run_that_lost_its_log_or_its_experience(stopped, undisturbed):
+    (stopped / "metrics.jsonl").write_text("")
+    refused(stopped, "metrics.jsonl")
+    shutil.copy(undisturbed / "metrics.jsonl", stopped)
+    shutil.rmtree(stopped / "experience")
+    refused(stopped, "experience")
+
+
+def test_only_one_state_is_kept(undisturbed):
+    assert sorted(file.name for file in (undisturbed / "resume").iterdir()) == [
+        resume.read(undisturbed).file,
+        "state.json",
+    ]
+
+
+def test_saving_takes_no_more_than_its_share(tmp_path, monkeypatch):
+    """However slow the disk is."""
+    waits = []
+
+    def slow(*args):
+        waits.append(1)
+        clock.now += 5.0
+        return write(*args)
+
+    class Clock:
+        now = 0.0
+
+        def perf_counter(self):
+            self.now += 0.01
+            return self.now
+
+    clock, write = Clock(), resume.write
+    monkeypatch.setattr(resume, "write", slow)
+    monkeypatch.setattr("agent.trainer.time.perf_counter", clock.perf_counter)
+    trainer(tmp_path, replace(CONFIG, steps=2000, random_steps=2000, evaluate_every=0, updates_per_decision=0)).run()
+    assert 3 <= len(waits) <= 5  # at the beginning and the end, and hardly in between

@@ -19,7 +19,8 @@ from agent.errors import (
 from agent.evaluation import Episodes, RandomActor, bootstrap_interval, evaluate, play
 from agent.experience import Batch, Episode, Experience, Priorities
 from agent.learner import Learner
-from agent.trainer import Progress, Trainer
+from agent.progress import Progress
+from agent.trainer import Trainer
 from agent.world_model import Imagination, WorldModel
 
 __all__ = [

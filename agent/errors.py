@@ -17,7 +17,7 @@ class CheckpointError(ValueError):
     """A checkpoint folder that is missing, damaged, or made for something else."""
 
 
-class TrainingStopped(Exception):  # noqa: N818 - nothing went wrong
+class TrainingStopped(Exception):
     """Training was asked to stop, and has saved its state."""
 
 

@@ -80,9 +80,7 @@ def read(folder: Path) -> RunState:
     if not folder.is_dir():
         raise CheckpointError(f"there is no run folder {str(folder)!r}")
     if not exists(folder):
-        raise CheckpointError(
-            f"{str(folder)!r} holds no training run that could go on: it has no {_FOLDER}/{_FILE}"
-        )
+        raise CheckpointError(f"{str(folder)!r} holds no training run that could go on: it has no {_FOLDER}/{_FILE}")
     state = parse_json(read_safely(file, _MOST), file)
     if not isinstance(state, dict) or "schema" not in state:
         raise CheckpointError(f"{file} is not the state of a training run")

@@ -1,9 +1,8 @@
 """Training: collect, learn, evaluate, log, save."""
 
-import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,59 +20,9 @@ from agent.evaluation import Episodes, evaluate
 from agent.experience import Batch, Experience
 from agent.learner import Learner
 from agent.logs import Log
+from agent.progress import Counts, Progress
 from agent.resume import RunState
 from agent.running import from_arrays, to_arrays
-
-
-@dataclass
-class Progress:
-    """How far a run is, for whoever shows it.
-
-    Attributes:
-        step: environment steps taken, action repeat included.
-        steps: environment steps to take.
-        phase: `collect`, `learn` or `evaluate`.
-        last_return: of the last finished episode; None before the first.
-        evaluation: mean return of the last evaluation; None before the first.
-        steps_per_second: environment steps, over the last stretch.
-        milliseconds_per_plan: median over the last stretch; None while actions are random.
-        seconds_left: estimate of the time to the end; None while there is nothing to go by.
-    """
-
-    step: int
-    steps: int
-    phase: str = "collect"
-    last_return: float | None = None
-    evaluation: float | None = None
-    steps_per_second: float = 0.0
-    milliseconds_per_plan: float | None = None
-    seconds_left: float | None = None
-
-
-@dataclass
-class Counts:
-    """Where a run stands, for itself.
-
-    Attributes:
-        updates: made so far.
-        due: updates to make before the next decision.
-        evaluations: intervals of `evaluate_every` whose evaluation was played.
-        reported: step of the last report.
-        given: decisions of experience that the run began with.
-        episode_seed: that the running episode's environment was reset with.
-        episode_return: of the running episode, so far.
-        episode_length: decisions of it.
-    """
-
-    updates: int = 0
-    due: int = 0
-    evaluations: int = 0
-    reported: int = 0
-    given: int = 0
-    episode_seed: int = 0
-    episode_return: float = 0.0
-    episode_length: int = 0
-
 
 Recall = Callable[[Experience], object]
 """Fills a run's experience with what others have lived through, before the run begins."""
@@ -388,7 +337,7 @@ class Trainer:
         log.sync()
         plan = self._plan()
         values = {
-            "counts": dataclasses.asdict(self._counts) | {"step": self.progress.step},
+            "counts": asdict(self._counts) | {"step": self.progress.step},
             "last_return": self.progress.last_return,
             "evaluation": self.progress.evaluation,
             "rngs": {name: dict(rng.bit_generator.state) for name, rng in self._rngs.items()},

@@ -29,7 +29,7 @@ class TwoHot(nn.Module):
         super().__init__()
         self.bin_range = bin_range
         self.step = 2 * bin_range / (bins - 1)
-        self.register_buffer("bins", torch.linspace(-bin_range, bin_range, bins), persistent=False)
+        self.register_buffer("bins", torch.linspace(-bin_range, bin_range, bins, device="cpu"), persistent=False)
 
     def encode(self, x: Float[Tensor, "*S"]) -> Float[Tensor, "*S K"]:
         """Class probabilities: all on the two bins next to symlog(x), shared by distance."""

@@ -3,8 +3,8 @@
 python benchmarks/experience.py
 
 A million decisions of a walker's size are stored three times: in preplay's experience, in plain NumPy arrays, and in
-torchrl's replay buffer where that is installed. All three then draw sequences, in rounds that take turns, so that a slow
-minute of the machine falls on all alike. Resident memory is that of a process that has nothing but the experience.
+torchrl's replay buffer where that is installed. All three then draw sequences, in rounds that take turns, so that a
+slow minute of the machine falls on all alike. Resident memory is that of a process that has nothing but the experience.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ class Arrays:
 
 
 def torchrl_buffer(arrays: Arrays, batch_size: int, length: int) -> Draw:
-    """torchrl's buffer with what `arrays` hold, drawing slices of `length` decisions and the observation after them."""
+    """A buffer of torchrl with what `arrays` hold; it draws slices of `length` decisions and the observation after them."""
     from tensordict import TensorDict
     from torchrl.data import LazyTensorStorage, ReplayBuffer, SliceSampler
 
@@ -148,7 +148,7 @@ def resident(folder: Path, batch_size: int, lengths: tuple[int, ...], results: A
 
 
 def megabytes() -> float:
-    """This process's resident memory."""
+    """Resident memory of this process."""
     with open("/proc/self/status") as file:
         line = next(line for line in file if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
@@ -157,7 +157,7 @@ def megabytes() -> float:
 def race(draws: dict[str, Draw], batch_size: int, length: int, rounds: int, batches: int) -> dict[str, float]:
     """Batches a second of each, the median over rounds that take turns."""
     times: dict[str, list[float]] = {name: [] for name in draws}
-    for name, draw in draws.items():  # warm
+    for draw in draws.values():  # warm
         for _ in range(50 * batches):
             draw(batch_size, length)
     order = list(draws)
@@ -222,9 +222,9 @@ def show(result: dict[str, Any]) -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print(
-        f"appends: {result['appends_per_second']:,.0f} a second, {result['appends_per_second_durable']:,.0f} with every "
-        f"episode synced; {result['decisions']:,} decisions take {result['bytes_on_disk'] / 2**20:.0f} MB on disk, open "
-        f"in {result['seconds_to_open'] * 1000:.0f} ms; resident memory {result['megabytes']:.0f} MB, "
+        f"appends: {result['appends_per_second']:,.0f} a second, {result['appends_per_second_durable']:,.0f} with "
+        f"every episode synced; {result['decisions']:,} decisions take {result['bytes_on_disk'] / 2**20:.0f} MB on "
+        f"disk, open in {result['seconds_to_open'] * 1000:.0f} ms; resident memory {result['megabytes']:.0f} MB, "
         f"{result['megabytes_before']:.0f} of them before opening"
     )
 

@@ -48,8 +48,8 @@ class Kills:
     """Environment steps of each run, the tiny preset's."""
     kills: int = 200
     """How many in all."""
-    most_seconds: float = 3.0
-    """A process lives at most this long; how long, is drawn evenly from 0 on."""
+    share: float = 0.4
+    """A process trains at most for this share of the time that an undisturbed run takes; how long, is drawn evenly."""
     seed: int = 0
     """Of the moments."""
     out: Path = Path("benchmarks/results/kills.json")
@@ -72,8 +72,9 @@ class Run:
     config: TrainConfig
     folder: Path
 
-    def go(self) -> None:
-        """Trains to the end, from wherever the run was saved last."""
+    def go(self, begun: Any) -> None:
+        """Trains to the end, from wherever the run was saved last; `begun` is an event to set first."""
+        begun.set()
         Trainer.SAVING_SHARE = 1.0  # as often as can be
         if not resume.exists(self.folder):
             # Killed before it was saved for the first time: there is nothing to go on from.
@@ -86,13 +87,13 @@ class Run:
         return Trainer(self.make(), self.make(), self.config, self.info, self.folder)
 
 
-def kill(run: Run, kills: int, most_seconds: float, moments: random.Random) -> dict[str, Any]:
+def kill(run: Run, kills: int, share: float, moments: random.Random) -> dict[str, Any]:
     """Kills runs like this one until there have been enough kills, and compares each with an undisturbed one.
 
     Args:
         run: its folder becomes the folder of them all.
         kills: how many.
-        most_seconds: that a process lives before it's killed.
+        share: of the undisturbed run's time, after which a process is killed at the latest.
         moments: where their randomness comes from.
 
     Returns:
@@ -102,12 +103,14 @@ def kill(run: Run, kills: int, most_seconds: float, moments: random.Random) -> d
         RuntimeError: when a process fails otherwise than by being killed.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["agent.trainer", "torch.utils.tensorboard", "envs"])
+    context.set_forkserver_preload(["agent.trainer", "torch.utils.tensorboard", "envs", run.go.__module__])
 
     def alive(one: Run, seconds: float | None) -> bool:
         """Lets a process train for a while; whether it was still at it, and was killed."""
-        process = context.Process(target=one.go)
+        begun = context.Event()
+        process = context.Process(target=one.go, args=(begun,))
         process.start()
+        begun.wait()
         process.join(seconds)
         was_alive = process.is_alive()
         if was_alive:
@@ -118,7 +121,9 @@ def kill(run: Run, kills: int, most_seconds: float, moments: random.Random) -> d
         return was_alive
 
     undisturbed = replace(run, folder=run.folder / "undisturbed")
+    began = time.perf_counter()
     alive(undisturbed, None)
+    most_seconds = share * (time.perf_counter() - began)
     found: dict[str, Any] = {"kills": 0, "runs": 0, "before_anything_was_saved": 0, "differences": []}
     while found["kills"] < kills:
         one = replace(run, folder=run.folder / f"run-{found['runs']}")
@@ -141,7 +146,10 @@ def differences(a: Path, b: Path) -> list[str]:
         told += [f"{what} {name} of {b}" for name in different_tensors(*files)]
     for key in states[0].values:
         # The log's length varies with the digits of the times in it.
-        if key not in {"seconds", "saving_seconds", "log", "experience"} and states[0].values[key] != states[1].values[key]:
+        if (
+            key not in {"seconds", "saving_seconds", "log", "experience"}
+            and states[0].values[key] != states[1].values[key]
+        ):
             told.append(f"{key} of {b}")
     if timeless_metrics(a) != timeless_metrics(b):
         told.append(f"metrics of {b}")
@@ -201,7 +209,7 @@ def main(options: Kills) -> None:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run = Run(make, info, config, Path(folder))
-        found = kill(run, options.kills, options.most_seconds, random.Random(options.seed))
+        found = kill(run, options.kills, options.share, random.Random(options.seed))
     result = {"task": task.name, "steps": options.steps, "seconds": round(time.perf_counter() - began)} | found
     write_atomically(options.out, (json.dumps(result | provenance(), indent=2) + "\n").encode())
     print(

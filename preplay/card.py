@@ -16,6 +16,21 @@ def write_card(folder: Path) -> None:
     attach(folder, "CARD.md", card(description, records).encode())
 
 
+def _began_with(training: dict[str, Any]) -> list[str]:
+    """What to say of an agent that did not begin with nothing."""
+    given = training.get("given")
+    return [f"- Began with {given:,} decisions of experience that were not its own"] if given else []
+
+
+def _resumed(training: dict[str, Any]) -> list[str]:
+    """What to say of a run that was interrupted."""
+    sittings = training.get("resumed")
+    if not sittings:
+        return []
+    steps = ", ".join(f"{sitting['step']:,}" for sitting in sittings)
+    return [f"- Interrupted, and resumed from what was saved at step {steps}"]
+
+
 def _evaluated_later(training: dict[str, Any], planning: dict[str, Any]) -> list[str]:
     """What to say of an agent that was evaluated anew, with another search than it was trained with."""
     if "evaluated" not in training:
@@ -59,6 +74,8 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
         f"- Time: {hours:.2f} hours, evaluations included, with {threads} on {training.get('machine')}, "
         f"matrix products at torch's {config['matmul_precision']!r} precision",
         f"- Weights: {description['precision']}, as they were evaluated below",
+        *_began_with(training),
+        *_resumed(training),
         *_evaluated_later(training, config["planning"]),
         "",
         "## Return",

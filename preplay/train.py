@@ -5,7 +5,7 @@ import errno
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import FrameType
@@ -15,7 +15,8 @@ import gymnasium
 import tyro
 
 import envs
-from agent import AgentInfo, TrainConfig, Trainer, TrainingStopped, preset, resume
+from agent import AgentInfo, Experience, TrainConfig, Trainer, TrainingStopped, preset, resume
+from agent.experience.merge import Merged
 from preplay.actors import check_time_limit
 from preplay.card import read_metrics, write_card
 from preplay.errors import UsageError
@@ -102,13 +103,13 @@ class Train:
         state = resume.read(folder)
         info, config = state.info, state.config
         self._check_same(config, info)
+        if self.config.steps < config.steps:
+            raise UsageError(f"the run is to take {config.steps} steps; --steps can only be more")
         if state.values.get("finished") and self.config.steps <= config.steps:
             if not self.json:
                 print(f"the run in {folder} is finished; it goes on when it's given more steps: --steps N")
             self._say(folder)
             return
-        if self.config.steps < config.steps:
-            raise UsageError(f"the run was to take {config.steps:,} steps; --steps can only be more")
         now = provenance()
         sitting = {"step": state.values["counts"]["step"], "commit": now["commit"], "date": now["date"]}
         info.training.setdefault("resumed", []).append(sitting)
@@ -127,7 +128,7 @@ class Train:
         evaluation_env: gymnasium.Env[Any, Any],
     ) -> None:
         """Trains until the end, or until someone stops it."""
-        again = f"preplay train {'' if ':' not in info.task else info.task + ' '}--resume {folder}"
+        again = f"preplay train {info.task + ' ' if ':' in info.task else ''}--resume {folder}"
         with TrainingDisplay(info.task, quiet=self.json) as display:
             trainer = Trainer(env, evaluation_env, self.config, info, folder, display.update)
             try:
@@ -148,16 +149,29 @@ class Train:
         write_card(folder)
         self._say(folder)
 
-    def _recall(self, info: AgentInfo) -> Any:
+    def _recall(self, info: AgentInfo) -> Callable[[Experience], None]:
         """Fills a run's experience from the stores that were named."""
 
-        def fill(experience: Any) -> None:
+        def fill(experience: Experience) -> None:
+            taken: dict[str, Merged] = {}
             with contextlib.ExitStack() as stack:
 
                 def make(task: str) -> gymnasium.Env[Any, Any]:
                     return stack.enter_context(contextlib.closing(envs.make(task, action_repeat=info.action_repeat)))
 
-                recall(self.experience, experience, info.task, info.action_repeat, make)
+                recall(
+                    self.experience,
+                    experience,
+                    info.task,
+                    info.action_repeat,
+                    make,
+                    lambda merged: taken.update({merged.store: merged}),
+                )
+            for merged in () if self.json else taken.values():
+                rewards = (
+                    f", {merged.relabelled:,} of them with the rewards of {info.task}" if merged.relabelled else ""
+                )
+                _note(f"begins with {merged.decisions:,} decisions from {merged.store}{rewards}")
 
         return fill
 
@@ -267,8 +281,8 @@ def _signals_stop(trainer: Trainer) -> Iterator[list[int]]:
     try:
         yield received
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for restored, handler in before.items():
+            signal.signal(restored, handler)
 
 
 def _note(sentence: str) -> None:

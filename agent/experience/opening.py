@@ -132,8 +132,9 @@ def _recover(opened: Opened, place: Segment, stop: Stop, file: int, matrix: np.n
     kept = ""
     if stop.row < len(matrix) and _more(matrix, place, stop.row):
         # Nobody knows what this is; it isn't ours to destroy.
-        aside = place.path.with_name(f"dropped-{place.number:06d}-{place.bytes}.bin")
-        write_atomically(aside, os.pread(file, size - place.bytes, place.bytes))
+        begin = 0 if empty else place.bytes
+        aside = place.path.with_name(f"dropped-{place.number:06d}-{begin}.bin")
+        write_atomically(aside, os.pread(file, size - begin, begin))
         kept = f"; it is kept in {aside.name}"
     if empty:
         opened.segments.remove(place)

@@ -16,6 +16,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,12 +62,12 @@ class Header:
     seed: int
     store_words: int
 
-    @property
+    @cached_property
     def words(self) -> int:
         """Words a row."""
         return row_words(self.observation_dim, self.action_dim)
 
-    @property
+    @cached_property
     def stride(self) -> int:
         """Bytes a row."""
         return 4 * self.words
@@ -246,6 +247,20 @@ def scan(matrix: np.ndarray, header: Header, start: int = 0) -> Iterator[Record]
         else:
             yield Record(row, taken, kind, flags, actor)
             row += taken
+
+
+def row_kinds(rows: np.ndarray) -> list[int]:
+    """The kind of each of some RESET and STEP records; 0 where the checksum is wrong.
+
+    Args:
+        rows: (rows, words) float32, in memory of their own.
+    """
+    raw, stride = rows.data.cast("B"), rows.strides[0]
+    frames = rows[:, :FRAME_WORDS].view(np.uint32).tolist()
+    return [
+        word & 255 if zlib.crc32(raw[i * stride + 8 : (i + 1) * stride]) == crc else 0
+        for i, (_, crc, word) in enumerate(frames)
+    ]
 
 
 def payload(matrix: np.ndarray, record: Record) -> bytes:

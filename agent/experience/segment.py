@@ -102,6 +102,12 @@ class Appender:
                 raise
         segment.inode = os.fstat(self._file).st_ino
 
+    def cut(self, size: int) -> None:
+        """Cuts off what an interruption kept us from taking note of: everything after so many bytes."""
+        if size != self._size:
+            os.ftruncate(self._file, size)
+            self._size = size
+
     def write(self, data: Any, sync: bool = False) -> None:
         """Appends whole records, or nothing.
 
@@ -134,11 +140,7 @@ class Appender:
 
     def sync(self) -> None:
         """Waits until everything is on the disk."""
-        try:
-            os.fsync(self._file)
-        except OSError as error:
-            error.filename = str(self._path)
-            raise
+        _sync(self._file, self._path)
 
     def close(self) -> None:
         """Gives the file back."""
@@ -154,7 +156,7 @@ def sync_folder(folder: Path) -> None:
     """Waits until the names of new and deleted files are on the disk."""
     file = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(file)
+        _sync(file, folder)
     finally:
         os.close(file)
 
@@ -249,8 +251,20 @@ def write_index(segment: Segment, table: dict[str, list[Any]]) -> int:
     }
     text = json.dumps(values, separators=(",", ":"))
     data = f'{{"checksum":{zlib.crc32(text.encode())},"index":{text}}}\n'.encode()
-    write_atomically(index_path(segment.path), data)
+    try:
+        write_atomically(index_path(segment.path), data)
+    except OSError as error:
+        error.filename = error.filename or str(index_path(segment.path))
+        raise
     return len(data)
+
+
+def _sync(file: int, path: Path) -> None:
+    try:
+        os.fsync(file)
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def read_index(path: Path, header: Header, size: int) -> dict[str, Any] | None:

@@ -17,12 +17,13 @@ from numpy.typing import ArrayLike
 from agent.errors import ExperienceError
 from agent.experience import lock, records, segment
 from agent.experience.batch import Batch
+from agent.experience.checking import NOT_FINITE, checked, finite, notes_of, vector
 from agent.experience.encoding import as_rows, encode_actor, encode_episode
 from agent.experience.episodes import Episode, EpisodeData
-from agent.experience.loading import absorb, checked_notes, describe, to_index, ungapped
+from agent.experience.loading import absorb, to_index, ungapped
 from agent.experience.opening import Opened, load
 from agent.experience.priorities import Priorities
-from agent.experience.records import FRAME_WORDS, HEADER_BYTES, LARGEST_DIM, MOST_ACTORS, STEP, Header
+from agent.experience.records import FRAME_WORDS, HEADER_BYTES, MOST_ACTORS, STEP, Header
 from agent.experience.reservoir import kept
 from agent.experience.sampling import Sampler, Spans
 from agent.experience.segment import Appender, Segment
@@ -30,8 +31,6 @@ from agent.experience.table import Notes, Table
 from agent.experience.verifying import verify
 from agent.files import write_atomically
 
-_NOT_FINITE = "a decision with NaN or infinite values can't be stored as experience"
-_LARGEST = float(np.finfo(np.float32).max)
 # A reservoir of fewer segments than this would forget in too large pieces.
 _SLOTS = 32
 _LEFT_ASIDE = re.compile(r"\.[0-9]{6,18}\.(segment|json)\.[0-9]+\.tmp")
@@ -194,7 +193,7 @@ class Experience:
             episode: one of `episodes`; those that were evicted since can be read until they are released.
 
         Raises:
-            ExperienceError: when the store doesn't hold it.
+            ExperienceError: when the store doesn't hold it, or it is damaged.
         """
         self._open()
         if self._begun is not None and not episode.segment and episode.number == self._next_episode:
@@ -207,8 +206,14 @@ class Experience:
             raise ExperienceError(f"the experience in {str(self.folder)!r} holds no episode {episode.number} like this")
         length, reset = int(self._table.decisions[i]), np.array(episode.row)
         index = ungapped(reset + np.arange(length + 1), reset, place.gaps)
-        rows = np.take(place.matrix, index, axis=0)
+        rows = np.take(place.matrix, index, axis=0, mode="clip")
+        kinds = records.row_kinds(rows)
         o, words = FRAME_WORDS + place.header.observation_dim, rows[1:, 2].view(np.uint32)
+        unknown = length and int((words >> 16).max()) >= len(place.actors)
+        if unknown or kinds[0] != records.RESET or any(kind != STEP for kind in kinds[1:]):
+            raise ExperienceError(
+                f"episode {episode.number} in {place.path.name} is damaged; `verify` tells what else is"
+            )
         flags = words >> 8 & 255
         return EpisodeData(
             rows[:, FRAME_WORDS:o].copy(),
@@ -242,10 +247,10 @@ class Experience:
             OSError: when the disk is full; the running episode may have been ended already.
         """
         self._writable()
-        notes = _notes(task, seed, action_repeat, extra)
-        first = _vector(observation, "an observation").copy()
+        notes = notes_of(task, seed, action_repeat, extra)
+        first = vector(observation, "an observation").copy()
         if not np.isfinite(first).all():
-            raise ValueError(_NOT_FINITE)
+            raise ValueError(NOT_FINITE)
         self.end_episode()
         self._begun = _Begun(first, notes)
 
@@ -282,8 +287,8 @@ class Experience:
         place = self._segments[-1]
         header = place.header
         o = FRAME_WORDS + header.observation_dim
-        action = _vector(action, "an action", header.action_dim)
-        next_observation = _vector(next_observation, "an observation", header.observation_dim)
+        action = vector(action, "an action", header.action_dim)
+        next_observation = vector(next_observation, "an observation", header.observation_dim)
         name = self._actors.get(actor)
         naming = None
         if name is None:
@@ -295,9 +300,9 @@ class Experience:
         row = place.matrix[end - 1]
         row[FRAME_WORDS:o] = next_observation
         row[o:-1] = action
-        row[-1] = _finite(reward)
+        row[-1] = finite(reward)
         if not np.isfinite(row[FRAME_WORDS:]).all():
-            raise ValueError(_NOT_FINITE)
+            raise ValueError(NOT_FINITE)
         flags = (records.TERMINATED if terminated else 0) | (records.TRUNCATED if truncated else 0)
         records.seal_row(row, row.view(np.uint32), STEP | flags << 8 | name << 16)
         if naming is not None:
@@ -361,8 +366,8 @@ class Experience:
             OSError: when the disk is full; the running episode may have been ended already.
         """
         self._writable()
-        notes = _notes(task, seed, action_repeat, extra)
-        data = _checked(data)
+        notes = notes_of(task, seed, action_repeat, extra)
+        data = checked(data)
         self.end_episode()
         self._store(notes, data, ends=True)
 
@@ -579,14 +584,14 @@ class Experience:
     ) -> None:
         """Stores an episode with its first decision."""
         data = EpisodeData(
-            np.stack([begun.observation, _vector(next_observation, "an observation", len(begun.observation))]),
-            _vector(action, "an action")[None],
-            np.array([_finite(reward)], np.float32),
+            np.stack([begun.observation, vector(next_observation, "an observation", len(begun.observation))]),
+            vector(action, "an action")[None],
+            np.array([finite(reward)], np.float32),
             np.array([bool(terminated)]),
             np.array([bool(truncated)]),
             [actor],
         )
-        self._store(begun.notes, _checked(data), ends=False)
+        self._store(begun.notes, checked(data), ends=False)
         self._begun, self._running = None, not (terminated or truncated)
 
     def _store(self, notes: Notes, data: EpisodeData, ends: bool) -> None:
@@ -622,6 +627,7 @@ class Experience:
             self._spans = None
         else:
             assert self._appender is not None
+            self._appender.cut(place.bytes)
             self._appender.write(block, sync)
         place.reserve(len(block))
         place.matrix[place.rows : place.rows + len(block)] = block
@@ -677,6 +683,7 @@ class Experience:
 
     def _write(self, rows: np.ndarray, ends: bool) -> None:
         assert self._appender is not None
+        self._appender.cut(self._segments[-1].bytes)
         self._appender.write(rows, ends and self.durability == "episode")
 
     def _stop_appending(self) -> None:
@@ -696,8 +703,8 @@ class Experience:
             if not all(type(x) is int for x in (number, size, total)) or type(running) is not bool:
                 raise ValueError
             if begun is not None:
-                notes = _notes(begun["task"], begun["seed"], begun["action_repeat"], begun["extra"])
-                begun = _Begun(_vector(begun["observation"], "an observation"), notes)
+                notes = notes_of(begun["task"], begun["seed"], begun["action_repeat"], begun["extra"])
+                begun = _Begun(vector(begun["observation"], "an observation"), notes)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ExperienceError(f"{str(offset)[:100]} is no offset of a store of experience") from None
         if number == 0 and size == 0 and total == 0 and not running:
@@ -721,47 +728,3 @@ class Experience:
         if not needed <= held or (window is not None and max(window, 0) < self._segments[0].header.first):
             raise missing
         return place, running, begun
-
-
-def _notes(task: str, seed: int | None, action_repeat: int, extra: dict[str, Any] | None) -> Notes:
-    """What is known of an episode, as it comes back from the disk."""
-    seed = None if seed is None else int(seed)
-    notes = checked_notes(task, seed, int(action_repeat), {} if extra is None else extra)
-    values = records.decode_json(records.plain_json(describe(0, notes)))
-    return checked_notes(values["task"], values["seed"], values["action_repeat"], values["extra"])
-
-
-def _vector(values: ArrayLike, what: str, size: int | None = None) -> np.ndarray:
-    if type(values) is np.ndarray and values.dtype == np.float32:
-        vector = values
-    else:
-        with np.errstate(over="ignore", invalid="ignore"):
-            vector = np.asarray(values, np.float32)
-    if vector.ndim != 1 or not 1 <= len(vector) <= LARGEST_DIM or (size is not None and len(vector) != size):
-        raise ValueError(f"{what} has shape {vector.shape}; expected ({'n' if size is None else size},)")
-    return vector
-
-
-def _finite(reward: float) -> float:
-    if not -_LARGEST <= reward <= _LARGEST:  # true for NaN as well
-        raise ValueError(_NOT_FINITE)
-    return reward
-
-
-def _checked(data: EpisodeData) -> EpisodeData:
-    """An episode that can be stored."""
-    observations, actions, rewards = data.observations, data.actions, data.rewards
-    length = len(rewards)
-    if observations.ndim != 2 or actions.ndim != 2 or rewards.ndim != 1:
-        raise ValueError("an episode's observations and actions are matrices, and its rewards are a vector")
-    if len(observations) != length + 1 or not all(
-        len(x) == length for x in (actions, data.terminated, data.truncated, data.actors)
-    ):
-        raise ValueError(f"an episode of {length} rewards takes as many actions, and one observation more")
-    if not all(1 <= x.shape[1] <= LARGEST_DIM for x in (observations, actions)):
-        raise ValueError(f"observations and actions take from 1 to {LARGEST_DIM:,} elements")
-    if (data.terminated[:-1] | data.truncated[:-1]).any():
-        raise ValueError("only the last decision of an episode can be terminated or truncated")
-    if not all(np.isfinite(x).all() for x in (observations, actions, rewards)):
-        raise ValueError(_NOT_FINITE)
-    return data

@@ -81,7 +81,7 @@ def _records(path: Path, header: records.Header, matrix: np.ndarray) -> list[str
     """What is wrong with single records; rows in a row that no right record begins at are one piece of damage."""
     damage: list[str] = []
     broken = False
-    finite = np.isfinite(matrix[:, FRAME_WORDS:].sum(axis=1, dtype=np.float64))
+    finite = np.isfinite(matrix[:, FRAME_WORDS:]).all(axis=1)
     for count, record in enumerate(records.scan(matrix, header), 1):
         problem = record.problem
         if record.kind in (STEP, RESET) and not finite[record.row]:

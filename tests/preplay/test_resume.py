@@ -51,9 +51,9 @@ def test_a_run_that_was_stopped_comes_out_as_if_nothing_had_happened(preplay, tm
     assert process.returncode == code, err
     if number != signal.SIGKILL:
         assert err.splitlines()[-1].startswith("preplay: stopped at step ")
-        assert err.endswith("go on with: preplay train Reacher-v5 --resume run\n")
+        assert err.endswith("go on with: preplay train --resume run\n")
     assert not resume.read(tmp_path / "run").values["finished"]
-    told, out, err = preplay("train", "Reacher-v5", "--resume", tmp_path / "run")
+    told, out, err = preplay("train", "--resume", tmp_path / "run")
     assert told == 0, err
     assert "policy" in out
     assert differences(undisturbed, tmp_path / "run") == []

@@ -305,14 +305,15 @@ class Trainer:
         """Sequences to learn from: of given experience, of the agent's own, or of both."""
         config, given = self.config, self._counts.given
         size, length = config.learner.batch_size, config.learner.horizon
-        own = self.experience.total - given
-        # However little of its own the agent has, no batch holds more sequences of it than there are.
-        mine = min(own, size - round(size * config.experience_share)) if given else size
+        mine = size
+        if given and self.experience.count(0, given):  # some of it is not evicted yet
+            # However little of its own the agent has, no batch holds more sequences of it than there are.
+            mine = min(self.experience.count(given), size - round(size * config.experience_share))
 
         def draw(count: int, within: tuple[int, int | None]) -> Batch:
             return self.experience.sample(count, length, self._rngs["sampling"], self.agent.device, within=within)
 
-        if not given or mine == size:
+        if mine == size:
             return draw(size, (given, None))
         theirs = draw(size - mine, (0, given))
         return theirs.beside(draw(mine, (given, None))) if mine else theirs

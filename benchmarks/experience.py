@@ -80,7 +80,7 @@ class Arrays:
 
 
 def torchrl_buffer(arrays: Arrays, batch_size: int, length: int) -> Draw:
-    """A buffer of torchrl with what `arrays` hold; it draws slices of `length` decisions and the observation after them."""
+    """A buffer of torchrl with what `arrays` hold. It draws slices of `length` decisions and the state after them."""
     from tensordict import TensorDict
     from torchrl.data import LazyTensorStorage, ReplayBuffer, SliceSampler
 

@@ -138,6 +138,10 @@ class Experience:
     def __len__(self) -> int:
         return len(self._alive())
 
+    def count(self, first: int = 0, last: int | None = None) -> int:
+        """How many of the decisions with absolute numbers [first, last) can be sampled; None leaves the end open."""
+        return len(self._alive().within(first, self.total if last is None else last))
+
     @property
     def identity(self) -> str:
         """32 hexadecimal digits that tell this store from others; settled when its first decision is stored."""

@@ -1,4 +1,4 @@
-"""Makes a golden checkpoint with the code of today: python tests/golden/make.py NAME [--angles 1 4] [--terminates] [--half].
+"""Makes a golden checkpoint with the code of today: python tests/golden/make.py NAME [--angles 1 4] [--half] and more.
 
 Never over one that exists: those are what the code of their day wrote, and the tests hold all code to come to them.
 """

@@ -15,6 +15,7 @@ class Progress:
         evaluation: mean return of the last evaluation; None before the first.
         steps_per_second: environment steps, over the last stretch.
         milliseconds_per_plan: median over the last stretch; None while actions are random.
+        updates_due: updates to make before the next decision, where there are many.
         seconds_left: estimate of the time to the end; None while there is nothing to go by.
     """
 
@@ -25,6 +26,7 @@ class Progress:
     evaluation: float | None = None
     steps_per_second: float = 0.0
     milliseconds_per_plan: float | None = None
+    updates_due: int = 0
     seconds_left: float | None = None
 
 

@@ -298,7 +298,9 @@ class Trainer:
         if not all(np.isfinite(x) for x in values.values()):
             raise DivergedError(f"the losses are {values}")
         log.write("update", self.progress.step, {"updates": counts.updates} | values)
-        if counts.updates % (4 * self.LOG_EVERY) == 0 or counts.due > self.config.updates_per_decision:
+        many = counts.due > self.config.updates_per_decision
+        self.progress.updates_due = counts.due - 1 if many else 0
+        if counts.updates % (4 * self.LOG_EVERY) == 0 or many:
             self.on_progress(self.progress)
 
     def _batch(self) -> Batch:
@@ -436,7 +438,7 @@ class Trainer:
     def _report(self, log: Log) -> None:
         now, progress = time.perf_counter(), self.progress
         seconds, steps = now - self._stretch_began, progress.step - self._stretch_step
-        progress.phase = "collect"
+        progress.phase, progress.updates_due = "collect", 0
         if seconds > 0:
             progress.steps_per_second = steps / seconds
         progress.milliseconds_per_plan = float(np.median(self._plan_times)) if self._plan_times else None

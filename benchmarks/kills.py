@@ -44,8 +44,10 @@ class Kills:
 
     task: str = "cartpole-swingup"
     """A task of the DeepMind Control suite, or of Gymnasium."""
-    steps: int = 1200
+    steps: int = 480
     """Environment steps of each run, the tiny preset's."""
+    episode_steps: int = 100
+    """Environment steps of an episode."""
     kills: int = 200
     """How many in all."""
     share: float = 0.4
@@ -194,14 +196,14 @@ def main(options: Kills) -> None:
     config = replace(
         preset("tiny"),
         steps=options.steps,
-        random_steps=200,
+        random_steps=120,
         evaluate_every=options.steps // 3,
         evaluation_episodes=1,
         final_episodes=1,
         save_every=0.0,
         device="cpu",
     )
-    make = partial(envs.make, options.task)
+    make = partial(envs.make, options.task, max_episode_steps=options.episode_steps)
     env = make()
     task = env.get_wrapper_attr("task")
     info = AgentInfo(task.name, task.action_repeat, task.decisions, task.can_terminate, envs.winding_angles(env))
@@ -210,7 +212,8 @@ def main(options: Kills) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Run(make, info, config, Path(folder))
         found = kill(run, options.kills, options.share, random.Random(options.seed))
-    result = {"task": task.name, "steps": options.steps, "seconds": round(time.perf_counter() - began)} | found
+    sizes = {"task": task.name, "steps": options.steps, "episode_steps": options.episode_steps}
+    result = sizes | {"seconds": round(time.perf_counter() - began)} | found
     write_atomically(options.out, (json.dumps(result | provenance(), indent=2) + "\n").encode())
     print(
         f"{found['kills']} kills in {found['runs']} runs, {found['before_anything_was_saved']} of them before anything "

@@ -111,6 +111,8 @@ def describe(progress: TrainingProgress) -> str:
     parts = []
     if progress.phase == "evaluate":
         parts.append("evaluating")
+    if progress.updates_due:
+        parts.append(f"learning, {progress.updates_due:,} updates to make")
     if progress.last_return is not None:
         parts.append(f"return {progress.last_return:.0f}")
     if progress.evaluation is not None:

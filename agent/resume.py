@@ -17,10 +17,52 @@ from agent.agent import AgentInfo
 from agent.config import TrainConfig, from_dict, to_dict
 from agent.errors import CheckpointError, ConfigError
 from agent.files import Expected, parse_json, read_safely, read_tensors, sha256, write_atomically, write_tensors
+from agent.progress import Counts
 
 SCHEMA = 1
 _FOLDER, _FILE, _STEM = "resume", "state.json", "state"
 _MOST = 2**20  # bytes of state.json
+_MOST_ELITES = 100_000
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run was when it was saved, beside its tensors.
+
+    Attributes:
+        step: environment steps taken.
+        counts: where it stood, for itself.
+        last_return: of the last finished episode; None before the first.
+        evaluation: mean return of the last evaluation; None before the first.
+        rngs: the states of NumPy's generators, by name.
+        plan_elites: elites that the running plan remembers; None where no plan is running.
+        plan_age: decisions taken from the running plan.
+        log: bytes of `metrics.jsonl` that belong to the state.
+        experience: offset in the store of experience.
+        seconds: that the run took so far.
+        saving_seconds: of them, those spent on saving.
+        finished: whether the final evaluation is done, too.
+        device: `cpu` or `cuda`; what a generator's state means depends on it.
+    """
+
+    step: int
+    counts: Counts
+    last_return: float | None
+    evaluation: float | None
+    rngs: dict
+    plan_elites: int | None
+    plan_age: int
+    log: int
+    experience: dict
+    seconds: float
+    saving_seconds: float
+    finished: bool
+    device: str
+
+    def __post_init__(self) -> None:
+        numbers = self.step, self.plan_elites or 0, self.plan_age, self.log, *dataclasses.astuple(self.counts)[:-2]
+        if not all(0 <= x <= 2**62 for x in numbers) or (self.plan_elites or 0) > _MOST_ELITES:
+            raise ConfigError("its numbers can't be")
 
 
 @dataclass(frozen=True)
@@ -30,7 +72,7 @@ class RunState:
     Attributes:
         config: everything that was set.
         info: what the agent is for.
-        values: counters, seeds and places: whatever fits JSON.
+        moment: where the run was.
         file: the name of the file with the tensors.
         digest: its SHA-256.
         size: its bytes.
@@ -38,7 +80,7 @@ class RunState:
 
     config: TrainConfig
     info: AgentInfo
-    values: dict[str, Any]
+    moment: Moment
     file: str
     digest: str
     size: int
@@ -49,9 +91,7 @@ def exists(folder: Path) -> bool:
     return (folder / _FOLDER / _FILE).exists()
 
 
-def write(
-    folder: Path, config: TrainConfig, info: AgentInfo, values: dict[str, Any], tensors: dict[str, Tensor]
-) -> None:
+def write(folder: Path, config: TrainConfig, info: AgentInfo, moment: Moment, tensors: dict[str, Tensor]) -> None:
     """Puts a new state in the place of the one before, which stays whole until the new one is."""
     place = folder / _FOLDER
     place.mkdir(parents=True, exist_ok=True)
@@ -60,7 +100,7 @@ def write(
         "schema": SCHEMA,
         "config": to_dict(config),
         "info": dataclasses.asdict(info),
-        "values": values,
+        "moment": dataclasses.asdict(moment),
         "tensors": dataclasses.asdict(written),
     }
     state["sha256"] = _digest(state)
@@ -77,6 +117,8 @@ def read(folder: Path) -> RunState:
         CheckpointError: when there is none, or it is damaged.
     """
     file = folder / _FOLDER / _FILE
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{str(folder)!r} is a file; expected the folder of a training run")
     if not folder.is_dir():
         raise CheckpointError(f"there is no run folder {str(folder)!r}")
     if not exists(folder):
@@ -89,16 +131,14 @@ def read(folder: Path) -> RunState:
     if state.pop("sha256", None) != _digest(state):
         raise CheckpointError(f"{file} is damaged: its content does not match its checksum")
     try:
-        info = dict(state["info"])
-        info["angles"] = tuple(info["angles"])
         tensors = state["tensors"]
         name = str(tensors["name"])
         if Path(name).name != name:
             raise ValueError("name")
         return RunState(
             from_dict(TrainConfig, state["config"], "config"),
-            AgentInfo(**info),
-            dict(state["values"]),
+            _info(state["info"]),
+            from_dict(Moment, state["moment"], "moment"),
             name,
             str(tensors["sha256"]),
             int(tensors["bytes"]),
@@ -118,6 +158,30 @@ def read_state_tensors(folder: Path, state: RunState, like: dict[str, Tensor]) -
     expected = {name: Expected(tuple(x.shape), (x.dtype,)) for name, x in like.items()}
     path = folder / _FOLDER / state.file
     return read_tensors(path, expected, state.digest, state.size, "the state that state.json describes")
+
+
+def _info(values: dict[str, Any]) -> AgentInfo:
+    """What the agent is for, as it was saved.
+
+    Raises:
+        KeyError, TypeError, ValueError: for anything else.
+    """
+    info = AgentInfo(**values | {"angles": tuple(values["angles"])})
+    training = info.training
+    sound = (
+        isinstance(info.task, str)
+        and type(info.action_repeat) is int
+        and info.action_repeat >= 1
+        and (info.decisions is None or type(info.decisions) is int)
+        and type(info.can_terminate) is bool
+        and all(type(i) is int for i in info.angles)
+        and isinstance(training, dict)
+        and isinstance(training.get("versions", {}), dict)
+        and isinstance(training.get("resumed", []), list)
+    )
+    if not sound:
+        raise ValueError("info")
+    return info
 
 
 def _digest(state: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from torch import Tensor
 from agent import resume
 from agent.agent import Agent, AgentInfo, configure_torch
 from agent.config import TrainConfig
-from agent.errors import ConfigError, DivergedError, TrainingStopped
+from agent.errors import CheckpointError, ConfigError, DivergedError, ExperienceError, TrainingStopped
 from agent.evaluation import Episodes, evaluate
 from agent.experience import Batch, Experience
 from agent.learner import Learner
 from agent.logs import Log
 from agent.progress import Counts, Progress
-from agent.resume import RunState
+from agent.resume import Moment, RunState
 from agent.running import from_arrays, to_arrays
 
 Recall = Callable[[Experience], object]
@@ -46,6 +46,7 @@ class Trainer:
     Attributes:
         exact: False when a run was resumed in an environment that doesn't repeat itself, given the same seed and
             actions. Its running episode was ended, and the run went on with the next.
+        owns_folder: whether what lies in the folder is this trainer's, and no other process's.
     """
 
     REPORT_EVERY = 25  # decisions between progress reports
@@ -79,7 +80,7 @@ class Trainer:
         self._observation = np.zeros(observation_dim, np.float32)
         self._counts = Counts()
         self._plan_times: list[float] = []
-        self._stopping, self.exact = False, True
+        self._stopping, self.exact, self.owns_folder = False, True, False
 
     def run(self, recall: Recall | None = None) -> dict[str, Episodes]:
         """Trains to the end, evaluates the agent as it was stored, with and without its planner, and logs it all.
@@ -99,6 +100,7 @@ class Trainer:
         if resume.exists(self.folder):
             raise ConfigError(f"{str(self.folder)!r} holds a training run already; resume it, or choose another folder")
         with self._experience() as self.experience, Log(self.folder) as log:
+            self.owns_folder = True
             if self.experience.total:
                 raise ConfigError(f"{str(self.folder)!r} holds experience already; choose another folder")
             if recall is not None:
@@ -121,16 +123,25 @@ class Trainer:
             CheckpointError, ExperienceError: when what was saved is damaged or does not belong together.
             ConfigError: when the run is finished.
         """
-        state = resume.read(self.folder)
-        values = state.values
-        if values["finished"] and self.config.steps <= values["counts"]["step"]:
-            raise ConfigError(f"the run in {str(self.folder)!r} is finished; give it more steps to go on")
-        # Everything is looked at before anything is cut back to where the state was saved.
-        self._restore(state)
+        resume.read(self.folder)  # without a run to resume, no experience is made either
         with self._experience() as self.experience:
-            self.experience.rewind(values["experience"])
-            with Log(self.folder, values["log"], values["counts"]["step"]) as log:
-                return self._go_on(log, values)
+            # Read under the experience's lock: nobody else goes on with the run from here on.
+            state = resume.read(self.folder)
+            moment = state.moment
+            if moment.finished and self.config.steps <= moment.step:
+                raise ConfigError(f"the run in {str(self.folder)!r} is finished; give it more steps to go on")
+            # Everything is looked at before anything is cut back to where the state was saved.
+            self._restore(state)
+            try:
+                self.experience.rewind(moment.experience)
+            except ExperienceError as error:
+                raise ExperienceError("; ".join([str(error), *self.experience.dropped])) from None
+            if moment.finished:
+                # The final evaluation is about to go from the log; whatever happens then, the run is known to go on.
+                moment = replace(moment, finished=False)
+                resume.write(self.folder, self.config, self.info, moment, self._tensors() | self._plan())
+            with Log(self.folder, moment.log, moment.step) as log:
+                return self._go_on(log, moment)
 
     def stop(self) -> None:
         """Asks for an end as soon as the state can be saved; called from a signal handler or another thread."""
@@ -147,13 +158,13 @@ class Trainer:
             self.folder / "experience", capacity=config.capacity, evict=config.evict, durability=config.durability
         )
 
-    def _go_on(self, log: Log, values: dict[str, Any]) -> dict[str, Episodes]:
+    def _go_on(self, log: Log, moment: Moment) -> dict[str, Episodes]:
         """The rest of a run whose state is restored."""
         if not self.config.offline and not self._return_to_the_episode():
             self.exact = False
             self.experience.end_episode()
             self._reset()
-        self._begin(values["seconds"], values["saving_seconds"])
+        self._begin(moment.seconds, moment.saving_seconds)
         return self._finish(log)
 
     def _begin(self, seconds: float = 0.0, saving: float = 0.0) -> None:
@@ -272,7 +283,14 @@ class Trainer:
         """Takes given experience in: what is normal in it, and how often to learn from it before acting."""
         counts, config = self._counts, self.config
         counts.given = self.info.training["given"] = self.experience.total
+        sizes = self.agent.model.observation_dim, self.agent.model.action_dim
         for episode in self.experience.episodes:
+            found = episode.observation_dim, episode.action_dim
+            if found != sizes:
+                raise ConfigError(
+                    f"experience of {episode.task} has observations and actions of {found[0]} and {found[1]} elements; "
+                    f"{self.info.task} has {sizes[0]} and {sizes[1]}"
+                )
             if episode.decisions:
                 self._take_in(self.experience.read(episode).observations[1:])
         first = min(counts.given, self.MOST_FIRST_UPDATES) if config.first_updates is None else config.first_updates
@@ -338,21 +356,23 @@ class Trainer:
         began = time.perf_counter()
         self.experience.flush()
         log.sync()
-        plan = self._plan()
-        values = {
-            "counts": asdict(self._counts) | {"step": self.progress.step},
-            "last_return": self.progress.last_return,
-            "evaluation": self.progress.evaluation,
-            "rngs": {name: dict(rng.bit_generator.state) for name, rng in self._rngs.items()},
-            "plan": {name: list(x.shape) for name, x in plan.items()},
-            "plan_age": 0 if self.agent.running is None else self.agent.running.age,
-            "log": log.position if position is None else position,
-            "experience": self.experience.offset,
-            "seconds": began - self._began,
-            "saving_seconds": self._spent_saving,
-            "finished": finished,
-        }
-        resume.write(self.folder, self.config, self.info, values, self._tensors() | plan)
+        plan, running = self._plan(), self.agent.running
+        moment = Moment(
+            step=self.progress.step,
+            counts=self._counts,
+            last_return=self.progress.last_return,
+            evaluation=self.progress.evaluation,
+            rngs={name: dict(rng.bit_generator.state) for name, rng in self._rngs.items()},
+            plan_elites=None if running is None else plan["plan.2"].shape[1],
+            plan_age=0 if running is None else running.age,
+            log=log.position if position is None else position,
+            experience=self.experience.offset,
+            seconds=began - self._began,
+            saving_seconds=self._spent_saving,
+            finished=finished,
+            device=self.agent.device.type,
+        )
+        resume.write(self.folder, self.config, self.info, moment, self._tensors() | plan)
         self.experience.release()
         self._saved = time.perf_counter()
         self._saving = self._saved - began
@@ -373,25 +393,30 @@ class Trainer:
 
     def _restore(self, state: RunState) -> None:
         """The reverse of `_save_state`, on a trainer that was just made."""
-        values = state.values
-        counts = dict(values["counts"])
-        self.progress.step = counts.pop("step")
-        self._counts = Counts(**counts)
-        self.progress.last_return, self.progress.evaluation = values["last_return"], values["evaluation"]
-        for name, rng in self._rngs.items():
-            rng.bit_generator.state = values["rngs"][name]
-        shapes = {name: torch.empty(shape) for name, shape in values["plan"].items()}
-        tensors = resume.read_state_tensors(self.folder, state, self._tensors() | shapes)
+        moment, agent = state.moment, self.agent
+        if moment.device != agent.device.type:
+            raise ConfigError(f"the run was trained on {moment.device}; it can't go on on {agent.device.type}")
+        self._counts, self.progress.step = moment.counts, moment.step
+        self.progress.last_return, self.progress.evaluation = moment.last_return, moment.evaluation
+        try:
+            for name, rng in self._rngs.items():
+                rng.bit_generator.state = moment.rngs[name]
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise CheckpointError(f"the state of the run in {str(self.folder)!r} is damaged: see its rngs") from None
+        elites, shape = moment.plan_elites, (self.config.planning.horizon, agent.model.action_dim)
+        shapes = [] if elites is None else [(1, *shape), (1, *shape), (1, elites, *shape)]
+        plan = {f"plan.{i}": torch.empty(shape) for i, shape in enumerate(shapes)}
+        tensors = resume.read_state_tensors(self.folder, state, self._tensors() | plan)
 
         def under(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
 
-        self.agent.model.load_state_dict(under("model."))
+        agent.model.load_state_dict(under("model."))
         self.learner.restore(under("learner."))
-        self.agent.generator.set_state(tensors["generator"])
-        if shapes:
-            plan = (*(tensors[f"plan.{i}"].numpy() for i in range(3)), np.full(1, values["plan_age"]))
-            self.agent.running = from_arrays(plan, None, self.agent.device)
+        agent.generator.set_state(tensors["generator"])
+        if plan:
+            arrays = (*(tensors[name].numpy() for name in plan), np.full(1, moment.plan_age))
+            agent.running = from_arrays(arrays, None, agent.device)
 
     def _return_to_the_episode(self) -> bool:
         """Brings the environment to where it was: the running episode's seed and actions lead there again.

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from agent import describe
+from agent import CheckpointError, describe
 from agent.checkpoint import attach
 from preplay.text import interval_text
 
@@ -44,13 +44,24 @@ def _evaluated_later(training: dict[str, Any], planning: dict[str, Any]) -> list
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of `metrics.jsonl`; a torn last line is left out."""
+    """The records of `metrics.jsonl`; what is no record, such as a torn last line, is left out.
+
+    Raises:
+        CheckpointError: when there is no such file.
+    """
+    file = folder / "metrics.jsonl"
+    try:
+        lines = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        raise CheckpointError(f"{str(folder)!r} lacks its metrics.jsonl; put back the file as it was") from None
     records = []
-    for line in (folder / "metrics.jsonl").read_text().splitlines():
+    for line in lines:
         try:
-            records.append(json.loads(line))
-        except ValueError:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(record, dict) and "kind" in record:
+            records.append(record)
     return records
 
 

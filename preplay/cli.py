@@ -125,7 +125,7 @@ def _sentence(box: str) -> str:
     """What tyro says in a box of several lines, as one sentence."""
     # The box's title, at its upper edge, only repeats the kind of mistake.
     lines = [re.sub(r"[│┃|─━]", "", line).strip() for line in box.splitlines() if not re.match(r"\s*[╭╰]", line)]
-    text = " ".join(line for line in lines if line)
+    text = re.sub(r" *-{5,} *", " ", " ".join(line for line in lines if line))
     near = re.search(r"Perhaps you meant: (--\S+)", text)
     text = re.split(r" (?:Perhaps you meant|For full helptext|For more|Argument helptext)", text)[0]
     text = re.sub(r"^(Missing from preplay \w+: \S+).*", r"\1", text)

@@ -11,6 +11,7 @@ _UNUSABLE = {
     errno.EROFS,
     errno.ENOTDIR,
     errno.EISDIR,
+    errno.EEXIST,
     errno.EDQUOT,
     errno.ENAMETOOLONG,
 }

@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 
 import envs
+from agent import resume
 from agent.errors import ExperienceError
 from agent.experience import lock
 from agent.experience.merge import Merged, OnMerged, merge
@@ -20,7 +21,7 @@ from agent.experience.store import Experience
 from preplay.counting import CountDisplay
 from preplay.errors import UsageError
 from preplay.holdings import holdings, lines, table
-from preplay.options import OptionalName
+from preplay.options import OptionalFolders, OptionalName
 from preplay.output import print_object
 from preplay.recall import recall, store_folder
 
@@ -37,7 +38,7 @@ class ExperienceCommand:
     """A store, or the folder of a training run."""
     verify: bool = False
     """Check every record on disk."""
-    merge: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="OTHER")] = ()
+    merge: OptionalFolders = None
     """Copy all episodes of these stores (or run folders) into DIR, which is made when it's missing."""
     relabel: Annotated[str | None, tyro.conf.arg(metavar="TASK", help_behavior_hint="")] = None
     """With --merge: as experience of this task. Episodes of other tasks in the same world are played again for its
@@ -68,13 +69,15 @@ class ExperienceCommand:
     def _check_options(self) -> None:
         jobs = {
             "--verify": self.verify,
-            "--merge": bool(self.merge),
+            "--merge": self.merge is not None,
             "--import-minari": self.import_minari is not None,
             "--export-minari": self.export_minari is not None,
         }
         asked = [name for name, wanted in jobs.items() if wanted]
         if len(asked) > 1:
             raise UsageError(f"{' and '.join(asked)} don't go together; do one after the other")
+        if self.merge == ():
+            raise UsageError("--merge names no folder; expected one or more")
         if self.relabel is not None and not self.merge:
             raise UsageError("--relabel needs --merge: relabelled episodes are copies, in another store")
         if self.task is not None and self.import_minari is None and self.export_minari is None:
@@ -112,7 +115,7 @@ class ExperienceCommand:
             raise SystemExit(1)
 
     def _merge(self) -> None:
-        sources = list(dict.fromkeys(store_folder(other) for other in self.merge))
+        sources = list(dict.fromkeys(store_folder(other) for other in self.merge or ()))
         done: dict[str, Merged] = {}
         with self._into() as into, CountDisplay("merging", "episodes", quiet=self.json) as display:
             report = _reporting(done, display)
@@ -172,6 +175,10 @@ class ExperienceCommand:
                     f"{str(self.folder)!r} exists and is no store of experience; name one, or a folder that's new"
                 ) from None
             folder = self.folder
+        if folder.name == "experience" and resume.exists(folder.parent):
+            raise UsageError(
+                f"{str(folder)!r} belongs to a training run, which goes on from what it knows; name a folder of its own"
+            )
         made = [part for part in (folder, *folder.parents) if not part.exists()]
         with Experience(folder) as experience:
             try:

@@ -23,6 +23,7 @@ def recall(
     action_repeat: int,
     make_env: MakeEnv,
     on_progress: OnMerged | None = None,
+    sizes: tuple[int, int] | None = None,
 ) -> int:
     """Copies stored episodes as experience of a task; where they are of another task, with this task's rewards.
 
@@ -37,6 +38,7 @@ def recall(
             found anew. Whoever gives it closes what it made.
         on_progress: called after every episode, and once at least for every source; see `Merged`, which also tells how
             many decisions were relabelled.
+        sizes: elements of an observation and of an action that all episodes must have; None takes any.
 
     Returns:
         Decisions that were copied.
@@ -57,7 +59,7 @@ def recall(
     for folder in folders:
         with Experience(folder, read_only=True) as other:
             for episode in other.episodes:
-                _check(folder, episode, task, action_repeat)
+                _check(folder, episode, task, action_repeat, sizes)
     decisions = 0
     for folder in folders:
         with Experience(folder, read_only=True) as other:
@@ -82,8 +84,14 @@ def store_folder(place: Path) -> Path:
     )
 
 
-def _check(folder: Path, episode: Episode, task: str, action_repeat: int) -> None:
+def _check(folder: Path, episode: Episode, task: str, action_repeat: int, sizes: tuple[int, int] | None) -> None:
+    found = episode.observation_dim, episode.action_dim
     what = f"episode {episode.number} of {episode.task} in {str(folder)!r}"
+    if sizes is not None and found != sizes:
+        raise UsageError(
+            f"{what} has observations and actions of {found[0]} and {found[1]} elements, where {task} has {sizes[0]} "
+            f"and {sizes[1]}; choose another store"
+        )
     if episode.action_repeat != action_repeat:
         raise UsageError(
             f"{what} has decisions of {episode.action_repeat} environment steps, where {task} is to have "

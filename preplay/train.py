@@ -2,10 +2,11 @@
 
 import contextlib
 import errno
+import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import FrameType
@@ -20,7 +21,7 @@ from agent.experience.merge import Merged
 from preplay.actors import check_time_limit
 from preplay.card import read_metrics, write_card
 from preplay.errors import UsageError
-from preplay.options import OptionalFolder, OptionalInt, TaskName
+from preplay.options import OptionalFolder, OptionalFolders, OptionalInt, TaskName
 from preplay.output import print_object
 from preplay.progress import TrainingDisplay
 from preplay.provenance import provenance
@@ -47,7 +48,7 @@ class Train:
     """Run folder. By default runs/TASK-seedN. One that exists and isn't empty is refused."""
     resume: OptionalFolder = None
     """Go on with the run in this folder, exactly as it would have gone on. Of the settings only --steps may be new."""
-    experience: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER")] = ()
+    experience: OptionalFolders = None
     """Begin with the experience in these folders (run folders or stores). Where it is of another task of the same
     world, its rewards are replaced by this task's."""
     action_repeat: OptionalInt = None
@@ -60,6 +61,8 @@ class Train:
     def defaults(arguments: list[str]) -> "Train":
         """The defaults are the preset's, or the run's to resume, so these have to be known before other options."""
         run = _value(arguments, "--resume")
+        if run == "":
+            raise UsageError("--resume is empty; expected the folder of a training run")
         if run is not None:
             return Train("", config=resume.read(Path(run)).config)
         name = _value(arguments, "--preset") or "small"
@@ -76,6 +79,8 @@ class Train:
         """A run from its beginning."""
         task = envs.find(self.task)
         check_time_limit(task)
+        if self.experience == ():
+            raise UsageError("--experience names no folder; expected one or more")
         if self.config.offline and not self.experience:
             raise UsageError("--offline learns from stored experience alone; name some with --experience FOLDER")
         folder = self.out or Path("runs") / f"{file_name(task.name)}-seed{self.config.seed}"
@@ -91,12 +96,7 @@ class Train:
                 envs.winding_angles(evaluation_env),
                 provenance(),
             )
-            try:
-                self._train(folder, info, env, evaluation_env)
-            except BaseException:
-                if not resume.exists(folder):
-                    self._leave_no_shell(folder, made)
-                raise
+            self._train(folder, info, env, evaluation_env, made)
 
     def _resume(self, folder: Path) -> None:
         """A run from where it was saved last."""
@@ -105,18 +105,19 @@ class Train:
         self._check_same(config, info)
         if self.config.steps < config.steps:
             raise UsageError(f"the run is to take {config.steps} steps; --steps can only be more")
-        if state.values.get("finished") and self.config.steps <= config.steps:
+        if state.moment.finished and self.config.steps <= config.steps:
+            write_card(folder)  # what stopped it may have come just before
             if not self.json:
                 print(f"the run in {folder} is finished; it goes on when it's given more steps: --steps N")
             self._say(folder)
             return
         now = provenance()
-        sitting = {"step": state.values["counts"]["step"], "commit": now["commit"], "date": now["date"]}
+        sitting = {"step": state.moment.step, "commit": now["commit"], "date": now["date"]}
         info.training.setdefault("resumed", []).append(sitting)
         for name, version in info.training.get("versions", {}).items():
             if now["versions"].get(name) != version:
                 _note(f"{name} was {version} and is {now['versions'].get(name)}; the run goes on, but not bit for bit")
-        check_room(folder)
+        check_room(folder, "make room")
         with self._environments(info.task, info.action_repeat) as (env, evaluation_env):
             self._train(folder, info, env, evaluation_env)
 
@@ -126,9 +127,10 @@ class Train:
         info: AgentInfo,
         env: gymnasium.Env[Any, Any],
         evaluation_env: gymnasium.Env[Any, Any],
+        made: Sequence[Path] = (),
     ) -> None:
-        """Trains until the end, or until someone stops it."""
-        again = f"preplay train {info.task + ' ' if ':' in info.task else ''}--resume {folder}"
+        """Trains until the end, or until someone stops it; `made` are the folders that come to be for it."""
+        again = f"preplay train {info.task + ' ' if ':' in info.task else ''}--resume {shlex.quote(str(folder))}"
         with TrainingDisplay(info.task, quiet=self.json) as display:
             trainer = Trainer(env, evaluation_env, self.config, info, folder, display.update)
             try:
@@ -136,21 +138,29 @@ class Train:
                     if self.resume is not None:
                         trainer.resume()
                     else:
-                        trainer.run(self._recall(info) if self.experience else None)
-            except TrainingStopped:
-                _note(f"stopped at step {trainer.progress.step:,}; go on with: {again}")
-                raise SystemExit(128 + received[0]) from None
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not resume.exists(folder):
+                        trainer.run(self._recall(trainer, received) if self.experience else None)
+            except BaseException as error:
+                if not resume.exists(folder):
+                    # Another process that began the same run meanwhile keeps its files.
+                    self._leave_no_shell(folder if trainer.owns_folder else None, made)
+                    if isinstance(error, TrainingStopped):
+                        _note("stopped before there was anything to go on from; nothing is kept")
+                        raise SystemExit(128 + received[0]) from None
                     raise
-                raise UsageError(f"the disk is full; nothing is lost: make room and go on with: {again}") from None
+                if isinstance(error, TrainingStopped):
+                    _note(f"stopped at step {trainer.progress.step:,}; go on with: {again}")
+                    raise SystemExit(128 + received[0]) from None
+                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise UsageError(f"the disk is full; nothing is lost: make room and go on with: {again}") from None
+                raise
         if not trainer.exact:
             _note(f"{info.task} did not repeat its running episode, so the run went on with the next, not bit for bit")
         write_card(folder)
         self._say(folder)
 
-    def _recall(self, info: AgentInfo) -> Callable[[Experience], None]:
-        """Fills a run's experience from the stores that were named."""
+    def _recall(self, trainer: Trainer, received: list[int]) -> Callable[[Experience], None]:
+        """Fills a run's experience from the stores that were named, unless a signal is received meanwhile."""
+        info, model, sources = trainer.info, trainer.agent.model, self.experience or ()
 
         def fill(experience: Experience) -> None:
             taken: dict[str, Merged] = {}
@@ -159,14 +169,13 @@ class Train:
                 def make(task: str) -> gymnasium.Env[Any, Any]:
                     return stack.enter_context(contextlib.closing(envs.make(task, action_repeat=info.action_repeat)))
 
-                recall(
-                    self.experience,
-                    experience,
-                    info.task,
-                    info.action_repeat,
-                    make,
-                    lambda merged: taken.update({merged.store: merged}),
-                )
+                def report(merged: Merged) -> None:
+                    taken[merged.store] = merged
+                    if received:
+                        raise TrainingStopped
+
+                sizes = model.observation_dim, model.action_dim
+                recall(sources, experience, info.task, info.action_repeat, make, report, sizes)
             for merged in () if self.json else taken.values():
                 rewards = (
                     f", {merged.relabelled:,} of them with the rewards of {info.task}" if merged.relabelled else ""
@@ -221,9 +230,9 @@ class Train:
             raise UsageError(f"{str(folder)!r} already holds something; choose another --out, or remove it")
         check_room(folder)
 
-    def _leave_no_shell(self, folder: Path, made: list[Path]) -> None:
+    def _leave_no_shell(self, folder: Path | None, made: Sequence[Path]) -> None:
         """Removes what a run wrote that failed before it could be resumed, and the folders made for it."""
-        for left in folder.iterdir() if folder.exists() else ():
+        for left in folder.iterdir() if folder is not None and folder.exists() else ():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         with contextlib.suppress(OSError):  # a folder that others use by now stays
             for part in made:
@@ -232,23 +241,23 @@ class Train:
     def _say(self, folder: Path) -> None:
         """The outcome, as it was logged."""
         final = [record for record in read_metrics(folder) if record["kind"] == "final"]
-        names = ["policy" if record["planner"] == "policy" else "planner" for record in final]
+        names = ["planner", "policy"]  # in this order they are played
         task = resume.read(folder).info.task
         if self.json:
             rows = {
                 name: {key: record[key] for key in ("mean_return", "interval", "returns")}
-                for name, record in zip(names, final, strict=True)
+                for name, record in zip(names, final, strict=False)
             }
             print_object({"folder": str(folder), "task": task, "steps": self.config.steps} | rows)
             return
-        for name, record in zip(names, final, strict=True):
+        for name, record in zip(names, final, strict=False):
             count = len(record["returns"])
             episodes = "1 episode" if count == 1 else f"{count} episodes"
             print(f"{name:8} {record['mean_return']:7.1f} ({interval_text(record['interval'])}) over {episodes}")
         print(f"stored in {folder}; play it with: preplay run {task} --checkpoint {folder}")
 
 
-def check_room(folder: Path) -> None:
+def check_room(folder: Path, what_to_do: str = "make room or choose another --out") -> None:
     """Makes sure that a run's first files will fit.
 
     Raises:
@@ -256,7 +265,7 @@ def check_room(folder: Path) -> None:
     """
     parent = next(p for p in [folder, *folder.resolve().parents] if p.exists())
     if shutil.disk_usage(parent).free < ROOM:
-        raise UsageError(f"less than {ROOM >> 20} MB are free for {str(folder)!r}; make room or choose another --out")
+        raise UsageError(f"less than {ROOM >> 20} MB are free for {str(folder)!r}; {what_to_do}")
 
 
 @contextlib.contextmanager

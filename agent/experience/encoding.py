@@ -4,15 +4,32 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agent.errors import ExperienceError
 from agent.experience import records
 from agent.experience.episodes import EpisodeData
 from agent.experience.loading import describe
-from agent.experience.records import ACTOR, EPISODE, FRAME_WORDS, RESET, STEP, TERMINATED, TRUNCATED, Header
+from agent.experience.records import (
+    ACTOR,
+    EPISODE,
+    FRAME_WORDS,
+    MOST_ACTORS,
+    RESET,
+    STEP,
+    TERMINATED,
+    TRUNCATED,
+    Header,
+)  # fmt: skip
 from agent.experience.table import Notes
 
 
 def encode_actor(number: int, name: str, stride: int) -> np.ndarray:
-    """(rows, words) float32: an ACTOR record."""
+    """(rows, words) float32: an ACTOR record.
+
+    Raises:
+        ExperienceError: when the segment holds too many already.
+    """
+    if number >= MOST_ACTORS:
+        raise ExperienceError(f"a segment of experience can't hold more than {MOST_ACTORS:,} different actors")
     return as_rows(records.encode_json(ACTOR, number, name, stride), stride)
 
 

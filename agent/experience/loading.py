@@ -1,4 +1,4 @@
-"""From a segment's records to the table of episodes, and from the table to a segment's index and back."""
+"""From a segment's records to the table of episodes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +75,7 @@ def absorb(segment: Segment, table: Table, start: int = 0, running: bool = False
         running: whether the table's last episode lies in this segment and could go on at `start`.
     """
     matrix, header = segment.matrix[: segment.rows], segment.header
-    rewards = matrix[:, -1]
+    rewards = matrix[start:, -1].tolist()
     pending: Notes | None = None
     stop, count, problem = start, 0, ""
     i = table.size - 1
@@ -96,7 +96,7 @@ def absorb(segment: Segment, table: Table, start: int = 0, running: bool = False
                 problem = "it is a decision without an episode or an actor"
                 break
             decisions += 1
-            total += float(rewards[record.row])
+            total += rewards[record.row - start]
             name = segment.actors[record.actor]
             actors = table.notes[i].actors
             actors[name] = actors.get(name, 0) + 1
@@ -148,73 +148,6 @@ def absorb(segment: Segment, table: Table, start: int = 0, running: bool = False
     if pending and not problem:
         problem = "an episode without its first observation"
     return Stop(stop, count - (pending is not None), problem, running and pending is None)
-
-
-def to_index(segment: Segment, table: Table) -> dict[str, list[Any]]:
-    """The episodes of a segment, column by column, as its index holds them."""
-    part = table.of(segment.number)
-    notes = table.notes[part]
-    tasks = sorted({x.task for x in notes})
-    columns: dict[str, list[Any]] = {
-        name: getattr(table, name)[part].astype(int).tolist()
-        for name in ("number", "row", "decisions", "terminated", "truncated")
-    }
-    return columns | {
-        "returns": table.returns[part].tolist(),
-        "tasks": list(tasks),
-        "task": [tasks.index(x.task) for x in notes],
-        "seed": [x.seed for x in notes],
-        "action_repeat": [x.action_repeat for x in notes],
-        "actors": [x.actors for x in notes],
-        "extra": [x.extra for x in notes],
-    }
-
-
-def from_index(segment: Segment, table: Table, index: dict[str, Any]) -> bool:
-    """Enters the episodes of an index into the table, if they fit the segment.
-
-    Returns:
-        Whether they did; otherwise nothing was entered.
-    """
-    try:
-        actors, gaps, columns = index["actors"], index["gaps"], index["episodes"]
-        tasks = columns["tasks"]
-        if not all(isinstance(x, str) for x in (*actors, *tasks)) or not actors or actors[0]:
-            return False
-        if not all(type(x) is int and 0 <= x < segment.rows for x in gaps) or sorted(set(gaps)) != gaps:
-            return False
-        episodes, decisions, end = [], 0, 0
-        rows = [
-            columns[name]
-            for name in (
-                "number", "row", "decisions", "terminated", "truncated", "returns",
-                "task", "seed", "action_repeat", "actors", "extra",
-            )
-        ]  # fmt: skip
-        for i, row in enumerate(zip(*rows, strict=True)):
-            number, begin, length, terminated, truncated, total, task, seed, repeat, counts, extra = row
-            if type(begin) is not int or type(length) is not int or type(task) is not int:
-                return False
-            if number != segment.header.episode + i or begin < end or length < 0 or not 0 <= task < len(tasks):
-                return False
-            end = begin + 1 + length
-            if terminated not in (0, 1) or truncated not in (0, 1) or end > segment.rows:
-                return False
-            if sum(counts.values()) != length or not counts.keys() <= set(actors):
-                return False
-            notes = checked_notes(tasks[task], seed, repeat, extra)
-            notes.actors = dict(counts)
-            episodes.append((number, decisions, begin, notes, length, float(total), terminated, truncated))
-            decisions += length
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return False
-    for number, first, begin, notes, length, total, terminated, truncated in episodes:
-        table.append(number, segment.header.first + first, segment.number, begin, notes)
-        i = table.size - 1
-        table.decisions[i], table.returns[i] = length, total
-        table.terminated[i], table.truncated[i] = bool(terminated), bool(truncated)
-    segment.actors, segment.gaps, segment.decisions = list(actors), list(gaps), decisions
-    return True
 
 
 def ungapped(index: np.ndarray, resets: np.ndarray, gaps: list[int]) -> np.ndarray:

@@ -1,38 +1,21 @@
 """Opening a store: all its segments, and what a crash left of the newest."""
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from agent.errors import ExperienceError
 from agent.experience import records, segment
-from agent.experience.loading import Stop, absorb, from_index, to_index
+from agent.experience.held import Held
+from agent.experience.index import from_index, read_index, to_index, write_index
+from agent.experience.loading import Stop, absorb
 from agent.experience.records import HEADER_BYTES
 from agent.experience.segment import Segment
-from agent.experience.table import Table
 from agent.files import write_atomically
 
 
-@dataclass
-class Opened:
-    """What a folder holds.
-
-    Attributes:
-        segments: in order.
-        table: of their episodes.
-        running: the last episode could go on.
-        dropped: a sentence for each piece of damage that was met.
-    """
-
-    segments: list[Segment]
-    table: Table
-    running: bool = False
-    dropped: list[str] = field(default_factory=list)
-
-
-def load(folder: Path, before: Opened | None) -> Opened:
+def load(folder: Path, before: Held | None) -> Held:
     """Opens all segments of a folder.
 
     Args:
@@ -43,7 +26,7 @@ def load(folder: Path, before: Opened | None) -> Opened:
     Raises:
         ExperienceError: when something isn't a segment, or the segments don't belong together.
     """
-    opened = Opened([], Table())
+    opened = Held()
     numbers = segment.numbers(folder)
     for number in numbers:
         path = segment.segment_path(folder, number)
@@ -58,7 +41,7 @@ def load(folder: Path, before: Opened | None) -> Opened:
     return opened
 
 
-def _load(opened: Opened, before: Opened | None, file: int, path: Path, number: int, newest: bool) -> None:
+def _load(opened: Held, before: Held | None, file: int, path: Path, number: int, newest: bool) -> None:
     if newest and _unfinished(file):
         if before is None:
             path.unlink()
@@ -71,7 +54,7 @@ def _load(opened: Opened, before: Opened | None, file: int, path: Path, number: 
         episode = int(opened.table.number[size - 1]) + 1 if size else 0
         if header.store != last.header.store or header.first < last.last or header.episode < episode:
             raise ExperienceError(f"{path} does not belong to the same experience as {last.path.name} beside it")
-    index = segment.read_index(path, header, status.st_size)
+    index = read_index(path, header, status.st_size)
     held = next((s for s in before.segments if s.number == number), None) if before else None
     if held and (held.inode != status.st_ino or held.header != header or held.bytes > status.st_size):
         held = None  # it was wound back meanwhile
@@ -105,10 +88,10 @@ def _load(opened: Opened, before: Opened | None, file: int, path: Path, number: 
             f"{stop.problem or 'a record that was never finished'}"
         )
     elif before is None:
-        place.index_bytes = segment.write_index(place, to_index(place, opened.table))
+        place.index_bytes = write_index(place, to_index(place, opened.table))
 
 
-def _go_on(opened: Opened, before: Opened, place: Segment, file: int) -> None:
+def _go_on(opened: Held, before: Held, place: Segment, file: int) -> None:
     """Reads what was appended to a segment since it was read last."""
     start = place.rows
     fresh = segment.read_rows(file, place.header, start)
@@ -122,7 +105,7 @@ def _go_on(opened: Opened, before: Opened, place: Segment, file: int) -> None:
     opened.segments.append(place)
 
 
-def _recover(opened: Opened, place: Segment, stop: Stop, file: int, matrix: np.ndarray) -> None:
+def _recover(opened: Held, place: Segment, stop: Stop, file: int, matrix: np.ndarray) -> None:
     """Cuts off what follows the right records of the segment being written."""
     size = os.fstat(file).st_size
     empty = not opened.table.size or opened.table.segment[opened.table.size - 1] != place.number

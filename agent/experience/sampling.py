@@ -32,6 +32,11 @@ class Spans:
     def __len__(self) -> int:
         return int(np.maximum(self.last - self.first, 0).sum())
 
+    @property
+    def oldest(self) -> int:
+        """The number of the first of them; 0 when there is none."""
+        return int(self.first[0]) if self.segments else 0
+
     def within(self, first: int, last: int) -> "Spans":
         """What of them lies in [first, last); segments of which nothing does are left out."""
         low, high = np.maximum(self.first, first), np.minimum(self.last, last)

@@ -1,25 +1,19 @@
-"""One segment of a store: a file of records, a matrix of its rows, and the index that is written when it is sealed."""
+"""One segment of a store: a file of records, and a matrix of its rows."""
 
 import errno
-import json
 import mmap
 import os
 import re
 import stat
-import zlib
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from agent.errors import CheckpointError, ExperienceError
-from agent.experience.records import HEADER_BYTES, Header, decode_header, encode_header
-from agent.files import parse_json, read_safely, write_atomically
+from agent.errors import ExperienceError
+from agent.experience.records import HEADER_BYTES, Header, decode_header
 
 _NAME = re.compile(r"([0-9]{6,18})\.segment")
-_LARGEST_INDEX = 2**28
 
 
 @dataclass
@@ -70,93 +64,20 @@ class Segment:
             self.matrix = larger
 
 
-class Appender:
-    """The file of the segment being written. What a write could not finish is cut off again.
-
-    Args:
-        segment: what is written to.
-        made: the file's content, when it is a new one.
-        sync: waits until a new one is on the disk.
-    """
-
-    def __init__(self, segment: Segment, made: bytes | None = None, sync: bool = False) -> None:
-        self._path = segment.path
-        flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        if made is not None:
-            flags |= os.O_CREAT | os.O_EXCL
-        try:
-            self._file = os.open(self._path, flags, 0o666)
-        except FileExistsError:
-            raise ExperienceError(f"{self._path} is in the way; move it out of the folder") from None
-        self._size = segment.bytes if made is None else 0
-        self._torn = False
-        if made is not None:
-            try:
-                self.write(made, sync)
-                if sync:
-                    sync_folder(self._path.parent)
-            except BaseException:
-                self.close()
-                with suppress(OSError):
-                    self._path.unlink()
-                raise
-        segment.inode = os.fstat(self._file).st_ino
-
-    def cut(self, size: int) -> None:
-        """Cuts off what an interruption kept us from taking note of: everything after so many bytes."""
-        if size != self._size:
-            os.ftruncate(self._file, size)
-            self._size = size
-
-    def write(self, data: Any, sync: bool = False) -> None:
-        """Appends whole records, or nothing.
-
-        Args:
-            data: bytes, or an array.
-            sync: returns only when they are on the disk.
-
-        Raises:
-            OSError: when the disk is full or fails; the file is as it was before.
-        """
-        if self._torn:
-            os.ftruncate(self._file, self._size)
-            self._torn = False
-        size = data.nbytes if isinstance(data, np.ndarray) else len(data)
-        try:
-            written = os.write(self._file, data)
-            if written != size:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if sync:
-                os.fsync(self._file)
-        except BaseException as error:
-            self._torn = True
-            with suppress(OSError):
-                os.ftruncate(self._file, self._size)
-                self._torn = False
-            if isinstance(error, OSError):
-                error.filename = str(self._path)
-            raise
-        self._size += size
-
-    def sync(self) -> None:
-        """Waits until everything is on the disk."""
-        _sync(self._file, self._path)
-
-    def close(self) -> None:
-        """Gives the file back."""
-        if self._file >= 0:
-            if self._torn:
-                with suppress(OSError):
-                    os.ftruncate(self._file, self._size)
-            os.close(self._file)
-            self._file = -1
+def sync_file(file: int, path: Path) -> None:
+    """Waits until everything in a file is on the disk."""
+    try:
+        os.fsync(file)
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:
     """Waits until the names of new and deleted files are on the disk."""
     file = os.open(folder, os.O_RDONLY)
     try:
-        _sync(file, folder)
+        sync_file(file, folder)
     finally:
         os.close(file)
 
@@ -169,6 +90,12 @@ def segment_path(folder: Path, number: int) -> Path:
 def index_path(path: Path) -> Path:
     """Where the index of a segment lies."""
     return path.with_suffix(".json")
+
+
+def delete(segment: Segment) -> None:
+    """Deletes the files of a segment."""
+    index_path(segment.path).unlink(missing_ok=True)
+    segment.path.unlink(missing_ok=True)
 
 
 def numbers(folder: Path) -> list[int]:
@@ -228,71 +155,3 @@ def read_rows(file: int, header: Header, start: int = 0) -> np.ndarray:
             break
         done += count
     return matrix[: done // header.stride]
-
-
-def write_index(segment: Segment, table: dict[str, list[Any]]) -> int:
-    """Writes the index beside a segment, whole or not at all.
-
-    Args:
-        segment: whose rows are all in `matrix`.
-        table: columns, an entry an episode.
-
-    Returns:
-        Its size in bytes.
-    """
-    crc = zlib.crc32(segment.matrix[: segment.rows].data, zlib.crc32(encode_header(segment.header)))
-    values = {
-        "uuid": segment.header.uuid,
-        "bytes": segment.bytes,
-        "crc": crc,
-        "actors": segment.actors,
-        "gaps": segment.gaps,
-        "episodes": table,
-    }
-    text = json.dumps(values, separators=(",", ":"))
-    data = f'{{"checksum":{zlib.crc32(text.encode())},"index":{text}}}\n'.encode()
-    try:
-        write_atomically(index_path(segment.path), data)
-    except OSError as error:
-        error.filename = error.filename or str(index_path(segment.path))
-        raise
-    return len(data)
-
-
-def _sync(file: int, path: Path) -> None:
-    try:
-        os.fsync(file)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-
-
-def read_index(path: Path, header: Header, size: int) -> dict[str, Any] | None:
-    """What the index of a segment says.
-
-    Args:
-        path: of the segment.
-        header: the segment's.
-        size: of the segment's file in bytes.
-
-    Returns:
-        The index; None when there is none, or it is damaged, or belongs to another segment or state of it.
-
-    Raises:
-        ExperienceError: when a symbolic link is in its place.
-    """
-    file = index_path(path)
-    if file.is_symlink():
-        raise ExperienceError(f"{file} is a symbolic link; expected the file itself: copy it there")
-    try:
-        # The checksum is of the text as it stands, so no byte of it can be another one.
-        data = read_safely(file, _LARGEST_INDEX)
-        match = re.fullmatch(rb'\{"checksum":([0-9]{1,10}),"index":(.*)\}\n', data, re.DOTALL)
-        if match is None or zlib.crc32(match[2]) != int(match[1]):
-            return None
-        values = parse_json(match[2], file)
-        if values["uuid"] != header.uuid or values["bytes"] != size:
-            return None
-        return dict(values)
-    except (CheckpointError, OSError, KeyError, TypeError, ValueError):
-        return None

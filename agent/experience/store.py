@@ -1,10 +1,8 @@
 """The replay memory: an append-only store of experience on disk."""
 
-import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -15,33 +13,19 @@ import torch
 from numpy.typing import ArrayLike
 
 from agent.errors import ExperienceError
-from agent.experience import lock, records, segment
+from agent.experience import lock, reading, rewinding, segment
 from agent.experience.batch import Batch
-from agent.experience.checking import NOT_FINITE, checked, finite, notes_of, vector
-from agent.experience.encoding import as_rows, encode_actor, encode_episode
+from agent.experience.checking import notes_of, vector
 from agent.experience.episodes import Episode, EpisodeData
-from agent.experience.loading import absorb, to_index, ungapped
-from agent.experience.opening import Opened, load
+from agent.experience.evicting import Eviction
+from agent.experience.held import Held
+from agent.experience.opening import load
 from agent.experience.priorities import Priorities
-from agent.experience.records import FRAME_WORDS, HEADER_BYTES, MOST_ACTORS, STEP, Header
-from agent.experience.reservoir import kept
 from agent.experience.sampling import Sampler, Spans
-from agent.experience.segment import Appender, Segment
-from agent.experience.table import Notes, Table
 from agent.experience.verifying import verify
-from agent.files import write_atomically
+from agent.experience.writing import Writer
 
-# A reservoir of fewer segments than this would forget in too large pieces.
-_SLOTS = 32
 _LEFT_ASIDE = re.compile(r"\.[0-9]{6,18}\.(segment|json)\.[0-9]+\.tmp")
-
-
-@dataclass(frozen=True)
-class _Begun:
-    """An episode that has no decision yet; it is written with its first one, whose size isn't known before."""
-
-    observation: np.ndarray
-    notes: Notes
 
 
 class Experience:
@@ -67,7 +51,6 @@ class Experience:
     Attributes:
         folder: of the store.
         dropped: a sentence for each piece of damage that opening met and left out, or cut off.
-        total: decisions ever stored: the absolute number of the next one.
 
     Raises:
         ExperienceError: when another process is writing to the folder, it is no store, or it is damaged.
@@ -96,18 +79,14 @@ class Experience:
         self.capacity, self.evict, self.durability = capacity, evict, durability
         self.segment_bytes, self.read_only = segment_bytes, read_only
         self.dropped: list[str] = []
-        self.total = self._next_episode = 0
+        self._eviction = Eviction(capacity, evict, segment_bytes)
         self._seed, self._identity = seed, uuid4().hex
-        self._segments: list[Segment] = []
-        self._table = Table()
+        self._held = Held()
         self._sampler = Sampler()
-        self._spans: Spans | None = None
-        self._appender: Appender | None = None
+        self._spans: Spans | None = None  # what `_alive` keeps until there is another segment
+        self._writer: Writer | None = None
         self._lock: lock.Lock | None = None
         self._closed = False
-        self._running = False
-        self._begun: _Begun | None = None
-        self._actors: dict[str, int] = {}
         if read_only:
             if not self.folder.is_dir() or not ((self.folder / lock.NAME).exists() or segment.numbers(self.folder)):
                 raise ExperienceError(f"there is no experience in {str(self.folder)!r}")
@@ -143,6 +122,11 @@ class Experience:
         return len(self._alive().within(first, self.total if last is None else last))
 
     @property
+    def total(self) -> int:
+        """Decisions ever stored: the absolute number of the next one."""
+        return self._held.total
+
+    @property
     def identity(self) -> str:
         """32 hexadecimal digits that tell this store from others; settled when its first decision is stored."""
         return self._identity
@@ -150,12 +134,12 @@ class Experience:
     @property
     def disk_bytes(self) -> int:
         """Bytes that the segments and their indices take, those of evicted decisions included."""
-        return sum(s.bytes + s.index_bytes for s in self._segments)
+        return sum(s.bytes + s.index_bytes for s in self._held.segments)
 
     @property
     def running(self) -> bool:
         """Whether an episode was begun and has not ended."""
-        return self._running or self._begun is not None
+        return self._held.running or self._held.begun is not None
 
     @property
     def episodes(self) -> list[Episode]:
@@ -163,32 +147,7 @@ class Experience:
 
         The last may be one that was only begun: it isn't on disk yet, and lies in segment 0.
         """
-        alive, window = {s.number for s in self._alive().segments}, self._window()
-        sizes = {s.number: (s.header.observation_dim, s.header.action_dim) for s in self._segments}
-        table, found = self._table, []
-        columns = [getattr(table, name)[: table.size].tolist() for name in table.COLUMNS]
-        for i, (number, first, decisions, place, row, terminated, truncated, total) in enumerate(
-            zip(*columns, strict=True)
-        ):
-            if place not in alive or (first < window and first + decisions <= window):
-                continue
-            notes = table.notes[i]
-            found.append(
-                Episode(
-                    number, notes.task, notes.seed, notes.action_repeat, *sizes[place], first, decisions, total,
-                    terminated, truncated, self._running and i == table.size - 1, dict(notes.actors),
-                    json.loads(json.dumps(notes.extra)), place, row,
-                )
-            )  # fmt: skip
-        if self._begun is not None:
-            notes, o = self._begun.notes, len(self._begun.observation)
-            found.append(
-                Episode(
-                    self._next_episode, notes.task, notes.seed, notes.action_repeat, o, self._likely_actions(o),
-                    self.total, 0, 0.0, False, False, True, {}, json.loads(json.dumps(notes.extra)), 0, 0,
-                )
-            )  # fmt: skip
-        return found
+        return reading.episodes(self._held, self._alive())
 
     def read(self, episode: Episode) -> EpisodeData:
         """What happened in an episode, as far as it has come.
@@ -200,33 +159,7 @@ class Experience:
             ExperienceError: when the store doesn't hold it, or it is damaged.
         """
         self._open()
-        if self._begun is not None and not episode.segment and episode.number == self._next_episode:
-            nothing = np.zeros(0, np.float32)
-            actions = np.zeros((0, episode.action_dim), np.float32)
-            return EpisodeData(self._begun.observation[None].copy(), actions, nothing, nothing > 0, nothing > 0, [])
-        i = self._table.find(episode.number)
-        place = next((s for s in self._segments if s.number == episode.segment), None)
-        if i is None or place is None or self._table.row[i] != episode.row or self._table.segment[i] != episode.segment:
-            raise ExperienceError(f"the experience in {str(self.folder)!r} holds no episode {episode.number} like this")
-        length, reset = int(self._table.decisions[i]), np.array(episode.row)
-        index = ungapped(reset + np.arange(length + 1), reset, place.gaps)
-        rows = np.take(place.matrix, index, axis=0, mode="clip")
-        kinds = records.row_kinds(rows)
-        o, words = FRAME_WORDS + place.header.observation_dim, rows[1:, 2].view(np.uint32)
-        unknown = length and int((words >> 16).max()) >= len(place.actors)
-        if unknown or kinds[0] != records.RESET or any(kind != STEP for kind in kinds[1:]):
-            raise ExperienceError(
-                f"episode {episode.number} in {place.path.name} is damaged; `verify` tells what else is"
-            )
-        flags = words >> 8 & 255
-        return EpisodeData(
-            rows[:, FRAME_WORDS:o].copy(),
-            rows[1:, o:-1].copy(),
-            rows[1:, -1].copy(),
-            flags & records.TERMINATED != 0,
-            flags & records.TRUNCATED != 0,
-            [place.actors[k] for k in (words >> 16).tolist()],
-        )
+        return reading.read(self._held, episode, self.folder)
 
     def begin(
         self,
@@ -250,13 +183,7 @@ class Experience:
             ValueError: when the observation isn't finite or something can't be stored.
             OSError: when the disk is full; the running episode may have been ended already.
         """
-        self._writable()
-        notes = notes_of(task, seed, action_repeat, extra)
-        first = vector(observation, "an observation").copy()
-        if not np.isfinite(first).all():
-            raise ValueError(NOT_FINITE)
-        self.end_episode()
-        self._begun = _Begun(first, notes)
+        self._writing().begin(vector(observation, "an observation"), notes_of(task, seed, action_repeat, extra))
 
     def add(
         self,
@@ -282,52 +209,7 @@ class Experience:
                 episode was begun. Nothing is stored then.
             OSError: when the disk is full. Nothing is stored, and it may work later.
         """
-        self._writable()
-        if self._begun is not None:
-            self._add_first(self._begun, action, reward, next_observation, terminated, truncated, actor)
-            return
-        if not self._running:
-            raise ValueError("no episode is running; `begin` one before decisions are added")
-        place = self._segments[-1]
-        header = place.header
-        o = FRAME_WORDS + header.observation_dim
-        action = vector(action, "an action", header.action_dim)
-        next_observation = vector(next_observation, "an observation", header.observation_dim)
-        name = self._actors.get(actor)
-        naming = None
-        if name is None:
-            name = len(place.actors)
-            naming = self._name(name, actor, header.stride)
-        taken = 1 if naming is None else len(naming) + 1
-        place.reserve(taken)
-        begin, end = place.rows, place.rows + taken
-        row = place.matrix[end - 1]
-        row[FRAME_WORDS:o] = next_observation
-        row[o:-1] = action
-        row[-1] = finite(reward)
-        if not np.isfinite(row[FRAME_WORDS:]).all():
-            raise ValueError(NOT_FINITE)
-        flags = (records.TERMINATED if terminated else 0) | (records.TRUNCATED if truncated else 0)
-        records.seal_row(row, row.view(np.uint32), STEP | flags << 8 | name << 16)
-        if naming is not None:
-            place.matrix[begin : end - 1] = naming
-        self._write(place.matrix[begin:end], bool(flags))
-        if naming is not None:
-            place.actors.append(actor)
-            place.gaps.extend(range(begin, end - 1))
-            self._actors[actor] = name
-        table = self._table
-        i = table.size - 1
-        place.rows = end
-        place.decisions += 1
-        table.decisions[i] += 1
-        table.returns[i] += row[-1]
-        counts = table.notes[i].actors
-        counts[actor] = counts.get(actor, 0) + 1
-        self.total += 1
-        if flags:
-            table.terminated[i], table.truncated[i] = terminated, truncated
-            self._running = False
+        self._writing().add(action, reward, next_observation, terminated, truncated, actor)
 
     def end_episode(self) -> None:
         """Marks the newest decision as its episode's last. An episode that has none yet leaves nothing behind.
@@ -335,17 +217,7 @@ class Experience:
         Raises:
             OSError: when the disk is full; the episode still runs then.
         """
-        self._writable()
-        self._begun = None
-        if not self._running:
-            return
-        place = self._segments[-1]
-        place.reserve(1)
-        row = place.matrix[place.rows : place.rows + 1]
-        row[:] = as_rows(records.encode_end(place.header.stride), place.header.stride)
-        self._write(row, True)
-        place.rows += 1
-        self._running = False
+        self._writing().end_episode()
 
     def append(
         self,
@@ -369,11 +241,7 @@ class Experience:
             ValueError: when something is not finite or doesn't fit together. Nothing is stored then.
             OSError: when the disk is full; the running episode may have been ended already.
         """
-        self._writable()
-        notes = notes_of(task, seed, action_repeat, extra)
-        data = checked(data)
-        self.end_episode()
-        self._store(notes, data, ends=True)
+        self._writing().append(data, notes_of(task, seed, action_repeat, extra))
 
     def sample(
         self,
@@ -404,31 +272,14 @@ class Experience:
         alive = self._alive()
         first, last = (0, None) if within is None else within
         spans = alive.within(first, self.total if last is None else last)
-        oldest = int(alive.first[0]) if alive.segments else 0
-        return self._sampler.sample(spans, self._table, oldest, self.total, batch_size, length, rng, device, priorities)
+        table, oldest = self._held.table, alive.oldest
+        return self._sampler.sample(spans, table, oldest, self.total, batch_size, length, rng, device, priorities)
 
     @property
     def offset(self) -> dict[str, Any]:
         """Where the store is now, for `rewind`; as JSON takes it."""
         self._open()
-        newest = self._segments[-1] if self._segments else None
-        begun = self._begun
-        return {
-            "segment": newest.number if newest else 0,
-            "uuid": newest.header.uuid if newest else "",
-            "bytes": newest.bytes if newest else 0,
-            "total": self.total,
-            "running": self._running,
-            "begun": None
-            if begun is None
-            else {
-                "observation": begun.observation.tolist(),
-                "task": begun.notes.task,
-                "seed": begun.notes.seed,
-                "action_repeat": begun.notes.action_repeat,
-                "extra": json.loads(json.dumps(begun.notes.extra)),
-            },
-        }
+        return rewinding.offset_of(self._held)
 
     def rewind(self, offset: dict[str, Any]) -> None:
         """Goes back to exactly what the store held at an `offset`; whatever came later is deleted.
@@ -439,45 +290,32 @@ class Experience:
             ExperienceError: when the store doesn't hold it (any more); nothing is changed then.
             OSError: when the disk fails.
         """
-        self._writable()
-        place, running, begun = self._target(offset)
-        later = [s for s in self._segments if place is None or s.number > place.number]
-        self._stop_appending()
+        writer = self._writing()
+        then = rewinding.held_at(self._held, offset, self._eviction, self.folder)
+        writer.close()
         try:
-            for old in reversed(later):
-                self._delete(old)
-            segment.sync_folder(self.folder)
-            if place is not None:
-                old = next(s for s in self._segments if s.number == place.number)
-                segment.index_path(old.path).unlink(missing_ok=True)
-                if os.stat(old.path).st_size != place.bytes:
-                    # Not cut short in place: a reader may have it mapped.
-                    rows = place.matrix[: place.rows].tobytes()
-                    write_atomically(place.path, records.encode_header(place.header) + rows)
-                segment.sync_folder(self.folder)
-        finally:
+            rewinding.go_back(self._held, then, self.folder)
+        except BaseException:
             self._read()
-        self._running, self._begun = running, begun
+            raise
+        self._take(then)
 
     def release(self) -> None:
         """Deletes the files of segments of which nothing can be sampled any more. `rewind` can't bring them back."""
-        self._writable()
-        alive = {s.number for s in self._alive().segments}
-        gone = [s for s in self._segments[:-1] if s.number not in alive]
+        self._writing()
+        held, alive = self._held, {s.number for s in self._alive().segments}
+        gone = [s for s in held.segments[:-1] if s.number not in alive]
         for old in gone:
-            self._delete(old)
-            self._segments.remove(old)
+            segment.delete(old)
+            held.segments.remove(old)
         if gone:
             segment.sync_folder(self.folder)
-            self._table.keep({s.number for s in self._segments})
+            held.table.keep({s.number for s in held.segments})
             self._spans = None
 
     def flush(self) -> None:
         """Waits until everything is on the disk."""
-        self._writable()
-        if self._appender is not None:
-            self._appender.sync()
-            segment.sync_folder(self.folder)
+        self._writing().sync()
 
     def refresh(self) -> None:
         """Sees what a writer appended or changed since; for those that only read."""
@@ -495,12 +333,14 @@ class Experience:
             A sentence for each piece of damage, naming the file, the record and the byte; empty when all is well.
         """
         self._open()
-        newest = self._segments[-1] if self._segments and not self._segments[-1].sealed else None
-        return verify(self.folder, newest, on_progress)
+        segments = self._held.segments
+        return verify(self.folder, segments[-1] if segments and not segments[-1].sealed else None, on_progress)
 
     def close(self) -> None:
         """Gives the store back. An episode that is running stays as it is."""
-        self._stop_appending()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -510,225 +350,38 @@ class Experience:
         if self._closed:
             raise ExperienceError(f"the experience in {str(self.folder)!r} was closed")
 
-    def _writable(self) -> None:
-        self._open()
-        if self.read_only:
+    def _writing(self) -> Writer:
+        if self._writer is None:
+            self._open()
             raise ExperienceError(f"the experience in {str(self.folder)!r} was opened to be read only")
+        return self._writer
 
     def _read(self) -> None:
         """Opens what the folder holds. A reader keeps of what it has open whatever is still the same."""
-        before = Opened(self._segments, self._table, self._running) if self.read_only else None
-        opened = load(self.folder, before)
-        self.dropped += [x for x in opened.dropped if x not in self.dropped]
-        self._segments, self._table, self._spans = opened.segments, opened.table, None
+        held = load(self.folder, self._held if self.read_only else None)
+        self.dropped += [x for x in held.dropped if x not in self.dropped]
         # Only a rewind makes an episode go on; one that a crash cut stays as it is.
-        self._running, self._begun, self._actors = opened.running and self.read_only, None, {}
-        self.total = self._next_episode = 0
-        if not self._segments:
-            return
-        newest, table = self._segments[-1], self._table
-        self.total, self._identity, self._seed = newest.last, newest.header.store, newest.header.seed
-        held = table.size and table.segment[table.size - 1] == newest.number
-        self._next_episode = int(table.number[table.size - 1]) + 1 if held else newest.header.episode
-        if not self.read_only and not newest.sealed:
-            self._appender = Appender(newest)
-            self._actors = {name: k for k, name in enumerate(newest.actors)}
+        held.running = held.running and self.read_only
+        self._take(held)
 
-    def _window(self) -> int:
-        """The absolute number below which decisions are evicted for their age."""
-        return max(self.total - self.capacity, 0) if self.capacity is not None and self.evict == "oldest" else 0
+    def _take(self, held: Held) -> None:
+        """Goes on from what is held."""
+        self._held, self._spans = held, None
+        if held.segments:
+            header = held.segments[-1].header
+            self._identity, self._seed = header.store, header.seed
+        if not self.read_only:
+            durable = self.durability == "episode"
+            self._writer = Writer(self.folder, held, self._eviction, durable, self._identity, self._seed)
 
     def _alive(self) -> Spans:
         """All decisions that can be sampled."""
-        if self._spans is None:
-            held = self._segments
-            numbers = self._kept(held[-1].number) if held else None
-            alive = [s for s in held if numbers is None or s.number in numbers]
-            first, last = (
-                np.array([s.header.first for s in alive], np.int64),
-                np.array([s.last for s in alive], np.int64),
-            )
-            self._spans = Spans(alive, first, last)
-        if self._segments:  # the newest segment is always among them
-            self._spans.last[-1] = self.total
-        window = self._window()
-        return self._spans.within(window, self.total) if window else self._spans
-
-    def _kept(self, newest: int) -> set[int] | None:
-        """The segments that are kept while the one of this number is the newest; None for all."""
-        if self.capacity is None or self.evict == "oldest":
-            return None
-        rows = self._most_rows(self._segments[-1].header.store_words)
-        return kept(self._seed, max(self.capacity // rows, 1), range(1, newest)) | {newest}
-
-    def _most_rows(self, words: int) -> int:
-        """Rows of so many words that a segment has when the next episode begins another one, at the least."""
-        rows = max((self.segment_bytes - HEADER_BYTES) // (4 * words), 1)
-        if self.capacity is not None and self.evict == "reservoir":
-            rows = min(rows, max(self.capacity // _SLOTS, 1))
-        return rows
-
-    def _likely_actions(self, observation_dim: int) -> int:
-        """Elements of the actions of an episode that has none yet; 0 when nothing like it was stored before."""
-        header = self._segments[-1].header if self._segments else None
-        return header.action_dim if header and header.observation_dim == observation_dim else 0
-
-    def _is_full(self, place: Segment) -> bool:
-        return place.bytes >= self.segment_bytes or place.rows >= self._most_rows(place.header.words)
-
-    def _add_first(
-        self,
-        begun: _Begun,
-        action: ArrayLike,
-        reward: float,
-        next_observation: ArrayLike,
-        terminated: bool,
-        truncated: bool,
-        actor: str,
-    ) -> None:
-        """Stores an episode with its first decision."""
-        data = EpisodeData(
-            np.stack([begun.observation, vector(next_observation, "an observation", len(begun.observation))]),
-            vector(action, "an action")[None],
-            np.array([finite(reward)], np.float32),
-            np.array([bool(terminated)]),
-            np.array([bool(truncated)]),
-            [actor],
-        )
-        self._store(begun.notes, checked(data), ends=False)
-        self._begun, self._running = None, not (terminated or truncated)
-
-    def _store(self, notes: Notes, data: EpisodeData, ends: bool) -> None:
-        """Writes an episode in one go, into a new segment if it has to be; no other one is running."""
-        o, a = data.observations.shape[1], data.actions.shape[1]
-        place = self._segments[-1] if self._appender is not None else None
-        if place and ((place.header.observation_dim, place.header.action_dim) != (o, a) or self._is_full(place)):
-            self._seal(place)
-            place = None
-        names: list[str] = []
-        made = place is None
-        if place is None:
-            place, names = self._fresh(o, a)
-        stride, known = place.header.stride, {name: k for k, name in enumerate(place.actors)}
-        parts = []
-        # An actor is named before the episode, so that nothing comes between its rows.
-        for name in dict.fromkeys([*names, *data.actors]):
-            if name not in known:
-                parts.append(self._name(len(known), name, stride))
-                known[name] = len(known)
-        actors = [known[name] for name in data.actors]
-        parts.append(encode_episode(place.header, self._next_episode, notes, data, actors))
-        reset = sum(map(len, parts)) - len(data.rewards) - 1
-        terminated, truncated = (bool(x[-1:].any()) for x in (data.terminated, data.truncated))
-        if ends and not terminated and not truncated:
-            parts.append(as_rows(records.encode_end(stride), stride))
-        block = np.concatenate(parts)
-        sync = self.durability == "episode" and (ends or terminated or truncated)
-        if made:
-            content = records.encode_header(place.header) + block.tobytes()
-            self._appender = Appender(place, content, self.durability == "episode")
-            self._segments.append(place)
-            self._spans = None
-        else:
-            assert self._appender is not None
-            self._appender.cut(place.bytes)
-            self._appender.write(block, sync)
-        place.reserve(len(block))
-        place.matrix[place.rows : place.rows + len(block)] = block
-        first = place.last
-        table = self._table
-        table.append(self._next_episode, first, place.number, place.rows + reset, notes)
-        i = table.size - 1
-        table.decisions[i], table.terminated[i], table.truncated[i] = len(data.rewards), terminated, truncated
-        for reward, actor in zip(data.rewards.tolist(), data.actors, strict=True):
-            table.returns[i] += reward
-            notes.actors[actor] = notes.actors.get(actor, 0) + 1
-        place.rows += len(block)
-        place.decisions += len(data.rewards)
-        place.actors = list(known)
-        self._actors = known
-        self.total += len(data.rewards)
-        self._next_episode += 1
-
-    def _fresh(self, observation_dim: int, action_dim: int) -> tuple[Segment, list[str]]:
-        """A segment to be written, and the names of actors that are likely to be needed in it."""
-        newest = self._segments[-1] if self._segments else None
-        words = records.row_words(observation_dim, action_dim)
-        header = Header(
-            uuid4().hex, self._identity, observation_dim, action_dim, self.total, self._next_episode, self._seed,
-            newest.header.store_words if newest else words,
-        )  # fmt: skip
-        number = newest.number + 1 if newest else 1
-        path = segment.segment_path(self.folder, number)
-        names = []
-        if newest:
-            used = {name for notes in self._table.notes[self._table.of(newest.number)] for name in notes.actors}
-            names = [name for name in newest.actors if name in used]
-        return Segment(path, number, header, np.empty((0, words), np.float32), 0, False), names
-
-    def _name(self, number: int, name: str, stride: int) -> np.ndarray:
-        """The record that names an actor."""
-        if number >= MOST_ACTORS:
-            raise ExperienceError(f"a segment of experience can't hold more than {MOST_ACTORS:,} different actors")
-        return encode_actor(number, name, stride)
-
-    def _seal(self, place: Segment) -> None:
-        """Finishes the segment being written: from now on it is read from the disk."""
-        assert self._appender is not None
-        self._appender.sync()
-        place.index_bytes = segment.write_index(place, to_index(place, self._table))
-        file = segment.open_file(place.path)
-        try:
-            place.matrix = segment.map_rows(file, place.header)
-        finally:
-            os.close(file)
-        place.sealed = True
-        self._stop_appending()
-
-    def _write(self, rows: np.ndarray, ends: bool) -> None:
-        assert self._appender is not None
-        self._appender.cut(self._segments[-1].bytes)
-        self._appender.write(rows, ends and self.durability == "episode")
-
-    def _stop_appending(self) -> None:
-        if self._appender is not None:
-            self._appender.close()
-            self._appender = None
-
-    def _delete(self, place: Segment) -> None:
-        segment.index_path(place.path).unlink(missing_ok=True)
-        place.path.unlink(missing_ok=True)
-
-    def _target(self, offset: dict[str, Any]) -> tuple[Segment | None, bool, _Begun | None]:
-        """The segment of an offset as it was then, whether an episode was running, and one that had no decision yet."""
-        try:
-            number, uuid, size, total = (offset[key] for key in ("segment", "uuid", "bytes", "total"))
-            running, begun = offset.get("running", False), offset.get("begun")
-            if not all(type(x) is int for x in (number, size, total)) or type(running) is not bool:
-                raise ValueError
-            if begun is not None:
-                notes = notes_of(begun["task"], begun["seed"], begun["action_repeat"], begun["extra"])
-                begun = _Begun(vector(begun["observation"], "an observation"), notes)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise ExperienceError(f"{str(offset)[:100]} is no offset of a store of experience") from None
-        if number == 0 and size == 0 and total == 0 and not running:
-            return None, False, begun
-        missing = ExperienceError(
-            f"the experience in {str(self.folder)!r} can't go back to {total:,} decisions: "
-            "it doesn't hold what it held then"
-        )
-        old = next((s for s in self._segments if s.number == number and s.header.uuid == uuid), None)
-        if old is None or not HEADER_BYTES < size <= old.bytes or (size - HEADER_BYTES) % old.header.stride:
-            raise missing
-        rows = (size - HEADER_BYTES) // old.header.stride
-        place = Segment(old.path, number, old.header, old.matrix[:rows], rows, False)
-        stop = absorb(place, Table())
-        if stop.row != rows or stop.problem or place.last != total or (running and not stop.running):
-            raise missing
-        # Nothing that could be sampled then may have been released.
-        held = {s.number for s in self._segments}
-        needed = self._kept(number) or set()
-        window = total - self.capacity if self.capacity is not None and self.evict == "oldest" else None
-        if not needed <= held or (window is not None and max(window, 0) < self._segments[0].header.first):
-            raise missing
-        return place, running, begun
+        segments, total = self._held.segments, self.total
+        if not segments:
+            return self._eviction.spans(segments)
+        # The newest segment is always among them.
+        if self._spans is None or self._spans.segments[-1] is not segments[-1]:
+            self._spans = self._eviction.spans(segments)
+        self._spans.last[-1] = total
+        window = self._eviction.window(total)
+        return self._spans.within(window, total) if window else self._spans

@@ -9,7 +9,8 @@ import numpy as np
 
 from agent.errors import ExperienceError
 from agent.experience import records, segment
-from agent.experience.loading import absorb, to_index
+from agent.experience.index import read_index, to_index
+from agent.experience.loading import absorb
 from agent.experience.records import FRAME_WORDS, HEADER_BYTES, RESET, STEP
 from agent.experience.segment import Segment
 from agent.experience.table import Table
@@ -47,7 +48,7 @@ def _verify(path: Path, number: int, newest: bool) -> list[str]:
         header = segment.read_header(file, path)
         size = os.fstat(file).st_size
         matrix = segment.map_rows(file, header)
-        index = segment.read_index(path, header, size)
+        index = read_index(path, header, size)
         crc = zlib.crc32(matrix.data, zlib.crc32(os.pread(file, HEADER_BYTES, 0)))
     finally:
         os.close(file)

@@ -203,7 +203,7 @@ def test_a_state_that_is_none(stopped, text):
 
 def test_a_state_that_was_edited(stopped):
     state = json.loads(state_file(stopped).read_text())
-    state["values"]["counts"]["step"] += 1
+    state["moment"]["step"] += 1
     state_file(stopped).write_text(json.dumps(state))
     refused(stopped, "checksum")
 

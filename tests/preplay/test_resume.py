@@ -52,7 +52,7 @@ def test_a_run_that_was_stopped_comes_out_as_if_nothing_had_happened(preplay, tm
     if number != signal.SIGKILL:
         assert err.splitlines()[-1].startswith("preplay: stopped at step ")
         assert err.endswith("go on with: preplay train --resume run\n")
-    assert not resume.read(tmp_path / "run").values["finished"]
+    assert not resume.read(tmp_path / "run").moment.finished
     told, out, err = preplay("train", "--resume", tmp_path / "run")
     assert told == 0, err
     assert "policy" in out

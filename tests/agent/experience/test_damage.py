@@ -22,13 +22,16 @@ HEADER = records.HEADER_BYTES
 def stored(tmp_path_factory):
     """A store of two segments, the second of which is being written, and its rows' stride."""
     folder = tmp_path_factory.mktemp("stored")
-    with fill(Experience(folder, segment_bytes=5000), [40, 2]) as experience:
+    with fill(Experience(folder, segment_bytes=4450), [6]) as experience:
+        experience.begin([1, 0], task="toy")
+        experience.add([100], 0.0, [1, 1], False, False)
+        experience.end_episode()
         experience.begin([2, 0], task="toy")
         experience.add([200], 0.0, [2, 1], False, False)
         experience.add([201], 1.0, [2, 2], False, False, "somebody new")
-        assert [s.number for s in experience._segments] == [1, 2]
-        assert experience._segments[1].gaps
-        return folder, experience._segments[1].header
+        assert [s.number for s in experience._held.segments] == [1, 2]
+        assert experience._held.segments[1].gaps
+        return folder, experience._held.segments[1].header
 
 
 def copied(folder: Path, to: Path) -> Path:
@@ -50,22 +53,32 @@ def test_a_crash_at_any_byte_loses_only_the_record_that_was_not_finished(stored,
     steps_before = {n: sum(len(e["rewards"]) for e in everything[:n]) for n in range(4)}
     work = copied(folder, tmp_path / "s")
     every, stride = whole(data, header), header.stride
-    for size in range(len(data) + 1):
-        if 1 < size < HEADER - 1 and size % 97:
-            continue
+    # Every byte of a record of each kind, the bytes beside every record's end, and some of the header.
+    sizes, seen = {0, 1, 400, 2000, HEADER - 1, HEADER, HEADER + 1}, set()
+    gaps = range(every[-2].row, every[-1].row)
+    for r in every:
+        begin, end = HEADER + r.row * stride, HEADER + (r.row + r.rows) * stride
+        kind = r.kind, r.row in gaps
+        sizes |= set(range(end - 1, min(end + 2, len(data) + 1)) if kind in seen else range(begin, end + 1))
+        seen.add(kind)
+    assert {kind for kind, _ in seen} == {records.EPISODE, records.ACTOR, records.RESET, records.STEP, records.END}
+    assert (records.ACTOR, True) in seen
+    for size in sorted(sizes):
         held = [r for r in every if HEADER + (r.row + r.rows) * stride <= size]
         for extra in (*work.glob("dropped*"), *work.glob("00000[3-9].*"), *work.glob("000002.json")):
             extra.unlink()
         (work / "000002.segment").write_bytes(data[:size])
-        with Experience(work, read_only=True) as reader:
-            assert reader.total == steps_before[1] + sum(r.kind == records.STEP for r in held)
-            read = contents(reader) if (size - HEADER) % header.stride < 2 else []
-        assert (work / "000002.segment").stat().st_size == size
+        within = (size - HEADER) % stride
+        if within in (0, 1, stride - 1):
+            with Experience(work, read_only=True) as reader:
+                assert reader.total == steps_before[1] + sum(r.kind == records.STEP for r in held)
+                read = contents(reader) if within < 2 else []
+            assert (work / "000002.segment").stat().st_size == size
         with Experience(work, segment_bytes=5000) as experience:
             steps = sum(r.kind == records.STEP for r in held)
             assert experience.total == steps_before[1] + steps
             resets = sum(r.kind == records.RESET for r in held)
-            found = contents(experience) if (size - HEADER) % header.stride < 2 else []
+            found = contents(experience) if within < 2 else []
             assert [e.number for e in experience.episodes] == list(range(1 + resets))
             for a, b in zip(found, everything, strict=False):
                 n = len(a["rewards"])
@@ -74,7 +87,7 @@ def test_a_crash_at_any_byte_loses_only_the_record_that_was_not_finished(stored,
                 assert a["actors"] == b["actors"][:n]
                 assert not a["running"]
             assert not found or [e | {"running": False} for e in read] == found
-            kept = max((HEADER + (r.row + r.rows) * header.stride for r in held if r.kind > 2), default=0)
+            kept = max((HEADER + (r.row + r.rows) * stride for r in held if r.kind > 2), default=0)
             # An episode that was only described is not one, and a segment without episodes is not one either.
             kept = kept if resets else 0
             if kept and kept == size:
@@ -83,7 +96,7 @@ def test_a_crash_at_any_byte_loses_only_the_record_that_was_not_finished(stored,
                 (sentence,) = experience.dropped
                 count = int(re.search(r"after record (\d+) of 000002", sentence)[1])
                 assert f"dropped {size - kept} bytes" in sentence
-                assert count == len([r for r in held if HEADER + r.row * header.stride < kept])
+                assert count == len([r for r in held if HEADER + r.row * stride < kept])
             else:
                 assert "removed 000002.segment" in experience.dropped[0]
             assert not list(work.glob("dropped*"))
@@ -100,16 +113,17 @@ def test_a_byte_that_flips_is_found_and_yields_no_wrong_record(stored, tmp_path)
     folder, header = stored
     with Experience(folder, read_only=True) as experience:
         everything = contents(experience)
-    rng = np.random.default_rng(0)
-    for name in ("000001.segment", "000002.segment"):
+    rng, work = np.random.default_rng(0), copied(folder, tmp_path / "s")
+    for name in ("000002.segment", "000001.segment"):
         data = (folder / name).read_bytes()
         rows = range(HEADER, len(data), header.stride)
-        # A byte of each record, and every byte of some.
+        # A byte of each row, and every byte of one.
         places = [at + int(rng.integers(header.stride)) for at in rows][:: 1 if "2" in name else 4]
-        places += range(len(data) - header.stride, len(data))
+        places += range(len(data) - header.stride, len(data)) if "2" in name else []
         places += [0, 4, 8, 12, 50, HEADER - 1]
         for place in places:
-            work = copied(folder, tmp_path / "s")
+            for file in work.glob("dropped-*.bin"):
+                file.unlink()
             broken = bytearray(data)
             broken[place] ^= 1 << int(rng.integers(8))
             (work / name).write_bytes(broken)
@@ -137,12 +151,13 @@ def test_a_byte_that_flips_is_found_and_yields_no_wrong_record(stored, tmp_path)
                     assert file.read_bytes() == bytes(broken[begin:])
                     assert begin == ((work / name).stat().st_size if (work / name).exists() else 0)
                 assert experience.verify() == []
+        (work / name).write_bytes(data)
 
 
 @pytest.mark.parametrize("damage", ["missing", "garbage", "stale", "flipped", "empty", "other"])
 @pytest.mark.parametrize("read_only", [False, True])
 def test_an_index_is_never_trusted_further_than_it_fits(tmp_path, damage, read_only):
-    fill(Experience(tmp_path, segment_bytes=5000), [40, 30, 2]).close()
+    fill(Experience(tmp_path, segment_bytes=4200), [4, 3, 2]).close()
     with Experience(tmp_path, read_only=True) as experience:
         everything = contents(experience)
     file = tmp_path / "000001.json"
@@ -163,7 +178,7 @@ def test_an_index_is_never_trusted_further_than_it_fits(tmp_path, damage, read_o
 
 
 def test_an_index_whose_checksum_is_right_has_to_make_sense(tmp_path):
-    fill(Experience(tmp_path, segment_bytes=5000), [40, 30]).close()
+    fill(Experience(tmp_path, segment_bytes=4200), [4, 3]).close()
     file = tmp_path / "000001.json"
     right = json.loads(file.read_text())["index"]
     with Experience(tmp_path, read_only=True) as experience:
@@ -173,9 +188,9 @@ def test_an_index_whose_checksum_is_right_has_to_make_sense(tmp_path):
         {"episodes": None},
         {"episodes": episodes | {"row": [10**9]}},
         {"episodes": episodes | {"decisions": [-1]}},
-        {"episodes": episodes | {"decisions": [41.5]}},
+        {"episodes": episodes | {"decisions": [4.5]}},
         {"episodes": episodes | {"number": [7]}},
-        {"episodes": episodes | {"actors": [{"nobody": 40}]}},
+        {"episodes": episodes | {"actors": [{"nobody": 4}]}},
         {"episodes": episodes | {"seed": ["x"]}},
         {"episodes": episodes | {"row": []}},
         {"actors": [1]},
@@ -190,7 +205,7 @@ def test_an_index_whose_checksum_is_right_has_to_make_sense(tmp_path):
 
 
 def test_damage_in_a_finished_segment_without_an_index_is_told_and_nothing_is_cut_off(tmp_path):
-    fill(Experience(tmp_path, segment_bytes=5000), [40, 30, 2]).close()
+    fill(Experience(tmp_path, segment_bytes=4200), [8, 3, 2]).close()
     file = tmp_path / "000001.segment"
     data = bytearray(file.read_bytes())
     data[-100] ^= 1
@@ -204,8 +219,8 @@ def test_damage_in_a_finished_segment_without_an_index_is_told_and_nothing_is_cu
         with Experience(tmp_path, read_only=read_only) as experience:
             assert "000001.segment" in experience.dropped[0]
             assert [x.number for x in experience.episodes] == [0, 1, 2, 3]
-            assert experience.episodes[0].decisions < 40
-            assert experience.episodes[1].first == 40
+            assert experience.episodes[0].decisions < 8
+            assert experience.episodes[1].first == 8
             batch = experience.sample(500, 4, np.random.default_rng(0))
             assert (batch.actions[0, :, 0].int() % 100 == batch.rewards[0]).all()
     assert file.read_bytes() == data
@@ -261,7 +276,7 @@ def test_what_is_no_store_is_refused(tmp_path):
 
 def test_segments_of_two_stores_do_not_go_together(tmp_path):
     for name in "ab":
-        fill(Experience(tmp_path / name, segment_bytes=5000), [40, 30]).close()
+        fill(Experience(tmp_path / name, segment_bytes=4200), [4, 3]).close()
     for name in ("000002.segment",):
         shutil.copy(tmp_path / "a" / name, tmp_path / "b" / name)
     with pytest.raises(ExperienceError, match="does not belong"):

@@ -16,17 +16,17 @@ def frequencies(experience, priorities, seed=0, count=40_000, **options):
 
 
 def test_decisions_are_drawn_in_proportion_to_their_priorities(tmp_path):
-    experience = fill(Experience(tmp_path, segment_bytes=4500), [30, 30, 30])
+    experience = fill(Experience(tmp_path, segment_bytes=4500), [20, 20, 20])
     priorities = Priorities()
-    values = np.random.default_rng(1).uniform(0.1, 5, 90)
+    values = np.random.default_rng(1).uniform(0.1, 5, 60)
     values[7] = 60.0
-    priorities.set(np.arange(90), values)
+    priorities.set(np.arange(60), values)
     found, claimed = frequencies(experience, priorities)
     np.testing.assert_allclose(claimed, values / values.sum(), rtol=1e-12)
     assert abs(found - claimed).max() < 5 * np.sqrt(claimed.max() / 40_000)
-    found, claimed = frequencies(experience, priorities, within=(5, 70))
-    assert found[:5].sum() == found[70:].sum() == 0
-    np.testing.assert_allclose(claimed[5:70], values[5:70] / values[5:70].sum(), rtol=1e-12)
+    found, claimed = frequencies(experience, priorities, within=(5, 50))
+    assert found[:5].sum() == found[50:].sum() == 0
+    np.testing.assert_allclose(claimed[5:50], values[5:50] / values[5:50].sum(), rtol=1e-12)
     assert abs(found - claimed).max() < 5 * np.sqrt(claimed.max() / 40_000)
 
 
@@ -42,31 +42,31 @@ def test_new_decisions_enter_with_the_largest_priority_so_far(tmp_path):
 
 @pytest.mark.parametrize("evict", ["oldest", "reservoir"])
 def test_evicted_decisions_are_never_drawn(tmp_path, evict):
-    experience = Experience(tmp_path, capacity=40, evict=evict)
+    experience = Experience(tmp_path, capacity=8, evict=evict)
     priorities = Priorities()
-    for episode in range(60):
+    for episode in range(14):
         fill(experience, [3], first=episode)
         batch = experience.sample(64, 2, np.random.default_rng(episode), priorities=priorities)
         alive = {n for e in experience.episodes for n in range(e.first, e.first + 3)}
         if evict == "oldest":
-            alive = set(range(max(0, experience.total - 40), experience.total))
+            alive = set(range(max(0, experience.total - 8), experience.total))
         assert set(batch.starts.tolist()) <= alive
         priorities.set(batch.starts, np.where(batch.starts % 2, 10.0, 0.1))
     assert abs(frequencies(experience, priorities)[0].sum() - 1) < 1e-9
 
 
 def test_after_a_rewind_later_decisions_are_new_again(tmp_path):
-    experience = fill(Experience(tmp_path, capacity=100), [50, 100])
-    offset = fill(experience, [10], first=2).offset
+    experience = fill(Experience(tmp_path, capacity=70), [10, 70])
+    offset = fill(experience, [5], first=2).offset
     priorities = Priorities()
     frequencies(experience, priorities)
-    fill(experience, [300], first=3)
-    priorities.set([140, 300], [0.5, 3.0])
+    fill(experience, [100], first=3)
+    priorities.set([80, 130], [0.5, 3.0])
     frequencies(experience, priorities)
     experience.rewind(offset)
     found = frequencies(experience, priorities)[0]
-    assert found[:60].sum() == 0
-    assert (found[60:] > 0).all()
+    assert found[:15].sum() == 0
+    assert (found[15:] > 0).all()
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf, 1e200])

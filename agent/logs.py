@@ -10,6 +10,19 @@ from typing import Any
 
 from agent.errors import CheckpointError
 
+FILE = "metrics.jsonl"
+
+
+def check_length(folder: Path, position: int) -> None:
+    """Makes sure that the log in a folder is at least as long as it was.
+
+    Raises:
+        CheckpointError: when it isn't.
+    """
+    path = folder / FILE
+    if not path.is_file() or path.stat().st_size < position:
+        raise CheckpointError(f"{path} has lost lines since the run was saved; put back the file as it was")
+
 
 class Log:
     """Appends records to `metrics.jsonl` and their numbers to TensorBoard, in one folder.
@@ -31,9 +44,9 @@ class Log:
         from torch.utils.tensorboard import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "metrics.jsonl"
-        if position is not None and (not path.exists() or path.stat().st_size < position):
-            raise CheckpointError(f"{path} has lost lines since the run was saved; put back the file as it was")
+        path = folder / FILE
+        if position is not None:
+            check_length(folder, position)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=None if step is None else step + 1)
         self._file = open(path, "wb" if position is None else "r+b")  # noqa: SIM115 - closed in __exit__
         if position is not None:

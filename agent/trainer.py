@@ -19,7 +19,7 @@ from agent.errors import CheckpointError, ConfigError, DivergedError, Experience
 from agent.evaluation import Episodes, evaluate
 from agent.experience import Batch, Experience
 from agent.learner import Learner
-from agent.logs import Log
+from agent.logs import Log, check_length
 from agent.progress import Counts, Progress
 from agent.resume import Moment, RunState
 from agent.running import from_arrays, to_arrays
@@ -131,6 +131,7 @@ class Trainer:
             if moment.finished and self.config.steps <= moment.step:
                 raise ConfigError(f"the run in {str(self.folder)!r} is finished; give it more steps to go on")
             # Everything is looked at before anything is cut back to where the state was saved.
+            check_length(self.folder, moment.log)
             self._restore(state)
             try:
                 self.experience.rewind(moment.experience)

@@ -23,7 +23,7 @@ from preplay.errors import UsageError
 from preplay.holdings import holdings, lines, table
 from preplay.options import OptionalFolders, OptionalName
 from preplay.output import print_object
-from preplay.recall import recall, store_folder
+from preplay.recall import recall, store_folder, tell_damage
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ class ExperienceCommand:
             if self.relabel is None:
                 for source in sources:
                     with Experience(source, read_only=True) as other:
+                        tell_damage(other)
                         merge(into, other, on_progress=report)
             else:
                 self._relabel(self.relabel, sources, into, report)

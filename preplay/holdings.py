@@ -33,6 +33,7 @@ def holdings(experience: Experience) -> dict[str, Any]:
         "bytes": experience.disk_bytes,
         "running": any(episode.running for episode in episodes),
         "dropped": list(experience.dropped),
+        "kept_aside": sorted(file.name for file in experience.folder.glob("dropped-*.bin")),
         "tasks": [_of_task(task, some) for task, some in sorted(by_task.items())],
     }
 
@@ -93,7 +94,8 @@ def lines(values: dict[str, Any]) -> list[str]:
     ]
     if values["running"]:
         said.append("an episode is running")
-    return said + [f"damage that was left out: {sentence}" for sentence in values["dropped"]]
+    said += [f"damage: {sentence}" for sentence in values["dropped"]]
+    return said + [f"{name} holds what an earlier opening found damaged and cut off" for name in values["kept_aside"]]
 
 
 def plain(name: str) -> str:

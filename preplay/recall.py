@@ -1,5 +1,6 @@
 """Experience of earlier runs, of the same task or of another one in the same world, for a new run."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def recall(
     # All are looked over before the first is copied, which may take minutes.
     for folder in folders:
         with Experience(folder, read_only=True) as other:
+            tell_damage(other)
             for episode in other.episodes:
                 _check(folder, episode, task, action_repeat, sizes)
     decisions = 0
@@ -68,6 +70,12 @@ def recall(
             except ExperienceError as error:
                 raise UsageError(f"the experience in {str(folder)!r} can't be used for {task}: {error}") from None
     return decisions
+
+
+def tell_damage(experience: Experience) -> None:
+    """Says on standard error what of a store can't be read."""
+    for sentence in experience.dropped:
+        print(f"preplay: damage in {experience.folder} {sentence}", file=sys.stderr)
 
 
 def store_folder(place: Path) -> Path:

@@ -82,13 +82,19 @@ def _load(opened: Held, before: Held | None, file: int, path: Path, number: int,
     if newest:
         if before is None:
             _recover(opened, place, stop, file, matrix)
+        elif stop.row < len(matrix) and _more(matrix, place, stop.row):  # no torn tail, nor what is being written
+            opened.dropped.append(_left_out(place, stop, status.st_size))
     elif place.bytes != status.st_size:
-        opened.dropped.append(
-            f"left out {status.st_size - place.bytes:,} bytes after record {stop.records:,} of {path.name}: "
-            f"{stop.problem or 'a record that was never finished'}"
-        )
+        opened.dropped.append(_left_out(place, stop, status.st_size))
     elif before is None:
         place.index_bytes = write_index(place, to_index(place, opened.table))
+
+
+def _left_out(place: Segment, stop: Stop, size: int) -> str:
+    return (
+        f"left out {size - place.bytes:,} bytes after record {stop.records:,} of {place.path.name}: "
+        f"{stop.problem or 'a record that was never finished'}"
+    )
 
 
 def _go_on(opened: Held, before: Held, place: Segment, file: int) -> None:

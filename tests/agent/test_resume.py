@@ -208,6 +208,52 @@ def test_a_state_that_was_edited(stopped):
     refused(stopped, "checksum")
 
 
+WRONG = {
+    "step": [None, -1, "1", 1.5, True, 10**30],
+    "counts": [None, [], {}, {"updates": "many"}, {"luck": 1}],
+    "last_return": ["high", [], {}],
+    "rngs": [None, {}, {"sampling": 3}, {name: {"state": 1} for name in ("episode_seeds", "random_actions")}],
+    "plan_elites": ["none", -1, 10**9, 2],
+    "plan_age": [None, -1, []],
+    "log": [None, -1, "0", 10**9],
+    "experience": [None, {}, [], {"segment": 1}],
+    "seconds": [None, "long"],
+    "finished": [None, 1, "no"],
+    "device": ["cuda", 3],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
+def test_a_state_that_a_stranger_made(stopped, key, value):
+    """Its checksum is right, and it says nonsense."""
+    state = json.loads(state_file(stopped).read_text())
+    state["moment"][key] = value
+    del state["sha256"]
+    state["sha256"] = resume._digest(state)
+    state_file(stopped).write_text(json.dumps(state))
+    refused(stopped)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"task": 3},
+        {"angles": None},
+        {"training": []},
+        {"training": {"resumed": 3}},
+        {"wheels": 4},
+        {"action_repeat": 0},
+    ],
+)
+def test_a_state_for_nothing_known(stopped, changes):
+    state = json.loads(state_file(stopped).read_text())
+    state["info"] |= changes
+    del state["sha256"]
+    state["sha256"] = resume._digest(state)
+    state_file(stopped).write_text(json.dumps(state))
+    refused(stopped, "state.json")
+
+
 def test_a_run_that_lost_its_log_or_its_experience(stopped, undisturbed):
     (stopped / "metrics.jsonl").write_text("")
     refused(stopped, "metrics.jsonl")

@@ -58,6 +58,7 @@ def test_what_a_store_holds(preplay, walked):
             "bytes": store.disk_bytes,
             "running": True,
             "dropped": [],
+            "kept_aside": [],
         }
     assert task == {
         "task": "walker-walk",

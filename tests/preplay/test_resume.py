@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agent import Agent, Experience, describe, resume
+import envs
+from agent import Agent, Experience, Trainer, TrainingStopped, describe, resume
 from benchmarks.kills import differences
 from preplay.card import read_metrics
 from tests.preplay.test_wrong_input import assert_one_sentence
@@ -168,3 +170,75 @@ def test_experience_that_does_not_fit(preplay, tmp_path, undisturbed):
     assert_one_sentence(preplay("train", "Reacher-v5", "--experience", tmp_path / "none", *out), "none")
     assert_one_sentence(preplay("train", "walker-walk", "--experience", undisturbed, *out), "Reacher-v5", "walker-walk")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_longer_run_that_is_stopped_at_once_goes_on(preplay, tmp_path, undisturbed, monkeypatch):
+    """The final results are gone then, and the run knows that it has more to do."""
+    folder = shutil.copytree(undisturbed, tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_begin", lambda self, *_: (_ for _ in ()).throw(TrainingStopped))
+        with pytest.raises(TrainingStopped):
+            preplay_train(folder, 300)
+    code, _, err = preplay("train", "--resume", folder)
+    assert code == 0, err
+    assert describe(folder)["training"]["steps"] == 300
+    assert len([record for record in read_metrics(folder) if record["kind"] == "final"]) == 2
+
+
+def preplay_train(folder, steps):
+    """What `--resume --steps` does, without the command around it."""
+    state = resume.read(folder)
+    env, evaluation_env = (envs.make(state.info.task) for _ in "ab")
+    Trainer(env, evaluation_env, replace(state.config, steps=steps), state.info, folder).resume()
+
+
+def test_what_is_copied_into_a_run_would_be_lost(preplay, undisturbed, tmp_path):
+    other = shutil.copytree(undisturbed / "experience", tmp_path / "other")
+    assert_one_sentence(preplay("experience", undisturbed, "--merge", other), "belongs to a training run")
+    assert_one_sentence(preplay("experience", undisturbed, "--merge"), "--merge names no folder")
+    assert_one_sentence(preplay("train", "Reacher-v5", "--experience", "--out", tmp_path / "run"), "--experience")
+
+
+def test_another_process_that_began_in_the_same_folder_keeps_its_files(preplay, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with Experience(out / "experience") as theirs:
+        monkeypatch.setattr("preplay.train.Train._check_folder", lambda *_: None)  # both saw an empty folder
+        assert_one_sentence(preplay("train", "Reacher-v5", *QUICK, "--out", out), "another process")
+        theirs.begin([0.0], task="theirs")
+        theirs.add([0.0], 1.0, [0.0], False, True)
+    with Experience(out / "experience", read_only=True) as theirs:
+        assert len(theirs) == 1
+
+
+def test_experience_of_other_sizes(preplay, tmp_path):
+    for sizes in ((3, 2), (10, 3)):
+        with Experience(tmp_path / str(sizes[0] * sizes[1])) as experience:
+            experience.begin([0.0] * sizes[0], task="Reacher-v5", seed=0)
+            experience.add([0.0] * sizes[1], 0.0, [0.0] * sizes[0], False, True)
+        result = preplay("train", "Reacher-v5", "--experience", experience.folder, "--out", tmp_path / "run")
+        assert_one_sentence(result, f"{sizes[0]} and {sizes[1]} elements", "10 and 2")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_whose_log_or_card_is_lost(preplay, tmp_path, undisturbed):
+    folder = shutil.copytree(undisturbed, tmp_path / "run")
+    card = (folder / "CARD.md").read_text()
+    (folder / "CARD.md").unlink()
+    with open(folder / "metrics.jsonl", "ab") as log:
+        log.write(b'3\n"text"\n\xff\xfe{\n')
+    assert preplay("train", "--resume", folder)[0] == 0
+    assert (folder / "CARD.md").read_text() == card
+    (folder / "metrics.jsonl").unlink()
+    assert_one_sentence(preplay("train", "--resume", folder), "metrics.jsonl")
+
+
+def test_damage_is_told_to_whoever_learns_from_it(preplay, tmp_path, undisturbed):
+    store = shutil.copytree(undisturbed / "experience", tmp_path / "store")
+    segment = store / "000001.segment"
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    code, out, _ = preplay("experience", store)
+    assert (code, "damage: left out" in out) == (0, True)
+    code, _, err = preplay("experience", tmp_path / "all", "--merge", store)
+    assert (code, "damage in" in err) == (0, True)

@@ -24,6 +24,7 @@ from preplay.errors import UsageError, one_sentence
 from preplay.text import file_name
 
 _FRESH, _RECALLED = "fresh", "recalled"
+_LABELS = {_FRESH: "began with nothing", _RECALLED: "began with another agent's experience"}
 _COLOURS = {_FRESH: "#8a94a3", _RECALLED: "#12507b"}
 # Of the return that the fresh agent ends with.
 _SHARES = (0.5, 0.75, 1.0)
@@ -101,7 +102,10 @@ def draw(curves: dict[str, dict[str, list[dict[str, Any]]]], file: Path) -> None
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 10}):
         figure = Figure(figsize=(5.5 * len(curves), 3.6), layout="constrained")
         for i, (task, kinds) in enumerate(curves.items()):
-            _panel(figure.add_subplot(1, len(curves), i + 1), task, kinds, first=i == 0)
+            axes = figure.add_subplot(1, len(curves), i + 1)
+            _panel(axes, task, kinds, first=i == 0)
+        handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=2, frameon=False)
         figure.savefig(file, dpi=150, facecolor="white")
 
 
@@ -117,18 +121,7 @@ def _panel(axes: Axes, task: str, kinds: dict[str, list[dict[str, Any]]], first:
                 for side in (0, 1)
             ]
             axes.fill_between(steps, *bounds, color=_COLOURS[kind], alpha=0.18, linewidth=0)
-            axes.plot(steps, means, color=_COLOURS[kind], linewidth=2, marker="o", markersize=3.5)
-            what = "from nothing" if kind == _FRESH else "with another agent's experience"
-            axes.annotate(
-                what,
-                (steps[-1], means[-1]),
-                xytext=(-4, 9 if kind == _RECALLED else -17),
-                textcoords="offset points",
-                ha="right",
-                fontsize=9,
-                fontweight="bold",
-                color=_COLOURS[kind],
-            )
+            axes.plot(steps, means, color=_COLOURS[kind], linewidth=2, marker="o", markersize=3.5, label=_LABELS[kind])
     axes.set_ylim(-20, 1000)
     axes.set_xlim(left=0)
     axes.grid(color="#e4e7eb", linewidth=0.8)

@@ -90,16 +90,18 @@ class Sampler:
                     f"{other.observation_dim} observation elements, {header.action_dim} and {other.action_dim} of "
                     "actions); sample within those of one task"
                 )
+        # In the order in which they lie in memory, which is quicker to gather and makes no difference to who learns.
         starts, probabilities = _draw(spans, oldest, total, batch_size, rng, priorities)
-        place = np.searchsorted(spans.first, starts, side="right") - 1  # which span each lies in
+        bounds = np.append(np.searchsorted(starts, spans.first), batch_size)  # where each span's begin among them
+        last = np.repeat(spans.last, np.diff(bounds))
         episode = np.searchsorted(table.first[: table.size], starts, side="right") - 1
         offset = starts - table.first[episode]
-        end = np.minimum(table.decisions[episode] - offset, spans.last[place] - starts)
+        end = np.minimum(table.decisions[episode] - offset, last - starts)
         real = np.minimum(end, length)
         # Padding repeats the last real decision, so that what is computed for it stays in the data's range.
         resets = table.row[episode][:, None]
         index = resets + offset[:, None] + np.minimum(np.arange(length + 1), real[:, None])
-        rows = self._gather(spans.segments, place, index, resets).reshape(batch_size, length + 1, header.words)
+        rows = self._gather(spans.segments, bounds, index, resets).reshape(batch_size, length + 1, header.words)
         a, o = header.action_dim, FRAME_WORDS + header.observation_dim
         after = rows[:, 1:]
         flags = after[:, :, 2].view(np.uint32)
@@ -113,42 +115,31 @@ class Sampler:
             probabilities,
         )
 
-    def _gather(self, segments: list[Segment], place: np.ndarray, index: np.ndarray, resets: np.ndarray) -> np.ndarray:
-        """(M * (T+1), words) the rows at `index` (M, T+1) of the segments at `place` (M,)."""
-        count, words = index.size, segments[0].header.words
-        if self._rows.shape[1] != words or len(self._rows) < 2 * count:
-            self._rows = np.empty((2 * count, words), np.float32)
+    def _gather(self, segments: list[Segment], bounds: np.ndarray, index: np.ndarray, resets: np.ndarray) -> np.ndarray:
+        """(M * (T+1), words) the rows at `index` (M, T+1); the k-th segment's sequences begin at `bounds[k]`."""
+        count, width, words = index.size, index.shape[1], segments[0].header.words
+        if self._rows.shape[1] != words or len(self._rows) < count:
+            self._rows = np.empty((count, words), np.float32)
         out = self._rows[:count]
-        if len(segments) == 1:
-            index = ungapped(index, resets, segments[0].gaps)
-            return np.take(segments[0].matrix, index.ravel(), axis=0, out=out, mode="clip")
-        # Segment by segment, then back into the order that they were drawn in.
-        order = np.argsort(place, kind="stable")
-        index, resets = index[order], resets[order]
-        bounds = np.searchsorted(place[order], np.arange(len(segments) + 1))
-        width = index.shape[1]
-        for k, segment in enumerate(segments):
-            begin, stop = int(bounds[k]), int(bounds[k + 1])
-            if begin == stop:
-                continue
-            part = index[begin:stop]
+        for segment, begin, end in zip(segments, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            part = index[begin:end]
             if segment.gaps:
-                part = ungapped(part, resets[begin:stop], segment.gaps)
-            np.take(segment.matrix, part.ravel(), axis=0, out=out[begin * width : stop * width], mode="clip")
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        sequences, ordered = out.reshape(len(order), -1), self._rows[count : 2 * count].reshape(len(order), -1)
-        return np.take(sequences, back, axis=0, out=ordered, mode="clip").reshape(count, words)
+                part = ungapped(part, resets[begin:end], segment.gaps)
+            np.take(segment.matrix, part.ravel(), axis=0, out=out[begin * width : end * width], mode="clip")
+        return out
 
 
 def _draw(
     spans: Spans, oldest: int, total: int, batch_size: int, rng: np.random.Generator, priorities: Priorities | None
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the first decisions, ascending, and the probabilities with which they were drawn."""
     if priorities is not None:
-        return priorities.draw(spans.first, spans.last, oldest, total, batch_size, rng)
+        starts, probabilities = priorities.draw(spans.first, spans.last, oldest, total, batch_size, rng)
+        order = np.argsort(starts)
+        return starts[order], probabilities[order]
     sizes = spans.last - spans.first
     ends = np.cumsum(sizes)
-    drawn = rng.integers(ends[-1], size=batch_size)
+    drawn = np.sort(rng.integers(ends[-1], size=batch_size))
     place = np.searchsorted(ends, drawn, side="right")
     return drawn - (ends - sizes)[place] + spans.first[place], np.full(batch_size, 1 / ends[-1])
 

@@ -253,7 +253,7 @@ class Experience:
         within: tuple[int, int | None] | None = None,
         priorities: Priorities | None = None,
     ) -> Batch:
-        """Sequences of `length` decisions, beginning anywhere with the same probability.
+        """Sequences of `length` decisions, beginning anywhere with the same probability, in the order they lie in.
 
         Args:
             batch_size: sequences.
@@ -270,8 +270,10 @@ class Experience:
         """
         self._open()
         alive = self._alive()
-        first, last = (0, None) if within is None else within
-        spans = alive.within(first, self.total if last is None else last)
+        spans = alive
+        if within is not None:
+            first, last = within
+            spans = alive.within(first, self.total if last is None else last)
         table, oldest = self._held.table, alive.oldest
         return self._sampler.sample(spans, table, oldest, self.total, batch_size, length, rng, device, priorities)
 

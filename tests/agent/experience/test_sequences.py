@@ -83,9 +83,13 @@ def test_every_decision_is_as_likely_to_be_first(tmp_path):
     assert counts.max() < 1350
 
 
-def test_sequences_are_drawn_in_no_order(tmp_path):
-    starts = fill(Experience(tmp_path, segment_bytes=1), [6] * 8).sample(200, 2, np.random.default_rng(0)).starts
-    assert abs(np.corrcoef(np.arange(200), starts)[0, 1]) < 0.2
+def test_sequences_come_in_the_order_in_which_they_lie(tmp_path):
+    experience = fill(Experience(tmp_path, segment_bytes=1), [6] * 8)
+    for priorities in (None, Priorities()):
+        starts = experience.sample(200, 2, np.random.default_rng(0), priorities=priorities).starts
+        assert np.all(np.diff(starts) >= 0)
+        assert starts[0] < 6
+        assert starts[-1] >= 42
 
 
 def test_the_running_episode_can_be_sampled_at_once(tmp_path):

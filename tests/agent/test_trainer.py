@@ -165,3 +165,51 @@ def test_configurations_survive_json_and_unknown_keys_do_not():
 def test_the_discount_follows_the_length_of_an_episode(decisions, discount):
     assert LearnerConfig().resolve_discount(decisions) == pytest.approx(discount)
     assert LearnerConfig(discount=0.9).resolve_discount(decisions) == 0.9
+
+
+def lived(experience, decisions=40):
+    """Fills a store with random experience."""
+    env, rng = Point(), np.random.default_rng(0)
+    for seed in range(decisions // 20):
+        experience.begin(env.reset(seed=seed)[0], task="point", seed=seed)
+        for _ in range(20):
+            action = rng.uniform(-1, 1, 1)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            experience.add(action, reward, observation, terminated, truncated, "random")
+
+
+@pytest.mark.parametrize("capacity", [1000, 60])
+def test_given_experience_is_learned_from_first_and_then_beside_its_own(tmp_path, monkeypatch, capacity):
+    real, batches = Learner.update, []
+
+    def update(self, batch):
+        batches.append(batch.starts)
+        return real(self, batch)
+
+    monkeypatch.setattr(Learner, "update", update)
+    config = replace(SHORT, steps=70, evaluate_every=0, final_episodes=1, capacity=capacity, first_updates=5)
+    config = replace(config, learner=replace(config.learner, batch_size=16))
+    trainer = Trainer(Point(), Point(), config, AgentInfo("point", 1, 20, False), tmp_path)
+    trainer.run(lived)
+    own = [int((starts >= 40).sum()) for starts in batches]
+    assert len(batches) == 5 + 70
+    assert own[:5] == [0] * 5
+    assert own[5:13] == [1, 2, 3, 4, 5, 6, 7, 8]
+    # When all that was given is evicted, only its own is left.
+    evicted = 5 + 60 if capacity == 60 else len(own)
+    assert set(own[13 : evicted - 1]) == {8}
+    assert set(own[evicted:]) <= {16}
+    assert trainer.agent.info.training["given"] == 40
+
+
+def test_nothing_to_learn_from(tmp_path):
+    with pytest.raises(ConfigError, match="offline needs some"):
+        trained(tmp_path / "a", replace(SHORT, offline=True))
+    other = Trainer(Point(), Point(), SHORT, AgentInfo("point"), tmp_path / "b")
+
+    def wrong(experience):
+        experience.begin([0.0, 0.0, 0.0], task="other")
+        experience.add([0.0], 0.0, [0.0, 0.0, 0.0], False, True)
+
+    with pytest.raises(ConfigError, match="experience of other has observations and actions of 3 and 1"):
+        other.run(wrong)

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from agent import Agent
+from agent import Agent, Progress
 from preplay.card import read_metrics
 from preplay.cli import main
+from preplay.progress import describe
 
 QUICK = ["--preset", "tiny", "--steps", "300", "--random-steps", "200", "--evaluate-every", "250",
          "--evaluation-episodes", "1", "--final-episodes", "2", "--planning.samples", "16"]  # fmt: skip
@@ -76,3 +77,8 @@ def test_a_users_own_environment(preplay, tmp_path):
     agent = Agent.load(tmp_path / "run")
     assert agent.info.can_terminate
     assert agent.info.decisions == 20
+
+
+def test_the_line_says_what_takes_so_long():
+    assert describe(Progress(0, 100, "learn", updates_due=3000)) == "learning, 3,000 updates to make"
+    assert describe(Progress(50, 100, last_return=7.0)) == "return 7"

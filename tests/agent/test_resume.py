@@ -100,6 +100,7 @@ def test_a_run_that_is_stopped_after_every_few_decisions_comes_out_the_same(undi
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # a busy machine kills later, too
 def test_twenty_kills_at_random_moments(tmp_path):
     run = Run(Point, info(), replace(CONFIG, steps=120), tmp_path)
     found = kill(run, 20, 0.4, random.Random(0))

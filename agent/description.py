@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import CheckpointError, ConfigError
-from agent.files import Written, parse_json, read_safely, sha256, write_atomically
+from agent.files import Written, content_sha256, parse_json, read_safely, write_atomically
 from agent.migrations import Description, check_schema, migrate
 
 FILE = "config.json"
@@ -83,7 +83,7 @@ def sealed(description: Description) -> bytes:
         content = json.loads(json.dumps(description, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"the agent's configuration and info can't be stored as JSON: {error}") from None
-    return (json.dumps(content | {"sha256": _digest(content)}, indent=2) + "\n").encode()
+    return (json.dumps(content | {"sha256": content_sha256(content)}, indent=2) + "\n").encode()
 
 
 def check_storable(description: Description) -> None:
@@ -123,17 +123,12 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and name != FILE
 
 
-def _digest(content: Description) -> str:
-    """Of the content in one canonical form: keys sorted, no white space, ASCII only."""
-    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
-
-
 def _unsealed(description: Description, data: bytes, file: Path) -> Description:
     """The content of a description, when it is what its digest was made of and is written as we write it."""
     content = {key: x for key, x in description.items() if key != "sha256"}
     # White space aside: other line ends do no harm. But 1e-3 and 1E-3 are the same number, and one flipped bit apart.
     ours = json.dumps(description, indent=2).encode()
-    if description.get("sha256") != _digest(content) or b"".join(data.split()) != b"".join(ours.split()):
+    if description.get("sha256") != content_sha256(content) or b"".join(data.split()) != b"".join(ours.split()):
         raise CheckpointError(
             f"{file} is damaged: its content does not match its own checksum; it is not meant to be edited"
         )

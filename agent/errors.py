@@ -18,7 +18,7 @@ class CheckpointError(ValueError):
 
 
 class TrainingStopped(Exception):
-    """Training was asked to stop, and has saved its state."""
+    """Training was asked to stop, and did; a run that was saved before can be resumed."""
 
 
 class ExperienceError(ValueError):

@@ -224,6 +224,11 @@ def shortened(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
+def content_sha256(content: Any) -> str:
+    """The SHA-256 of plain JSON values, whatever way they are written: keys sorted, no white space, ASCII only."""
+    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+
 def _check_header(header: bytes, rest: int, expected: Mapping[str, Expected], path: Path, holds: str) -> None:
     """Makes sure that a header describes the expected tensors, and that they fill the `rest` of the file exactly."""
     entries = parse_json(header, f"{path}, which should be a safetensors file,")

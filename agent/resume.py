@@ -16,7 +16,15 @@ from torch import Tensor
 from agent.agent import AgentInfo
 from agent.config import TrainConfig, from_dict, to_dict
 from agent.errors import CheckpointError, ConfigError
-from agent.files import Expected, parse_json, read_safely, read_tensors, sha256, write_atomically, write_tensors
+from agent.files import (
+    Expected,
+    content_sha256,
+    parse_json,
+    read_safely,
+    read_tensors,
+    write_atomically,
+    write_tensors,
+)
 from agent.progress import Counts
 
 SCHEMA = 1
@@ -60,8 +68,9 @@ class Moment:
     device: str
 
     def __post_init__(self) -> None:
-        numbers = self.step, self.plan_elites or 0, self.plan_age, self.log, *dataclasses.astuple(self.counts)[:-2]
-        if not all(0 <= x <= 2**62 for x in numbers) or (self.plan_elites or 0) > _MOST_ELITES:
+        counted = [x for x in dataclasses.astuple(self.counts) if isinstance(x, int)]
+        numbers = self.step, self.plan_age, self.log, *counted
+        if not all(0 <= x <= 2**62 for x in numbers) or not 0 <= (self.plan_elites or 0) <= _MOST_ELITES:
             raise ConfigError("its numbers can't be")
 
 
@@ -103,7 +112,7 @@ def write(folder: Path, config: TrainConfig, info: AgentInfo, moment: Moment, te
         "moment": dataclasses.asdict(moment),
         "tensors": dataclasses.asdict(written),
     }
-    state["sha256"] = _digest(state)
+    state["sha256"] = content_sha256(state)
     write_atomically(place / _FILE, (json.dumps(state, indent=2, allow_nan=False) + "\n").encode())
     for old in place.glob(f"{_STEM}-*.safetensors"):
         if old.name != written.name:
@@ -128,7 +137,7 @@ def read(folder: Path) -> RunState:
         raise CheckpointError(f"{file} is not the state of a training run")
     if state["schema"] != SCHEMA:
         raise CheckpointError(f"{file} has schema {state['schema']!r}; this version of preplay reads schema {SCHEMA}")
-    if state.pop("sha256", None) != _digest(state):
+    if state.pop("sha256", None) != content_sha256(state):
         raise CheckpointError(f"{file} is damaged: its content does not match its checksum")
     try:
         tensors = state["tensors"]
@@ -182,7 +191,3 @@ def _info(values: dict[str, Any]) -> AgentInfo:
     if not sound:
         raise ValueError("info")
     return info
-
-
-def _digest(state: dict[str, Any]) -> str:
-    return sha256(json.dumps(state, sort_keys=True, separators=(",", ":")).encode())

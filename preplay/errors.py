@@ -48,8 +48,7 @@ def _sentence(error: Exception) -> str | None:
             return f"can't use {error.filename!r}: {reason}; choose another place"
     try:
         # Not at the top: where a package is broken, the doctor must still be able to say so.
-        from agent import CheckpointError, ConfigError, DivergedError, ObservationError
-        from agent.errors import ExperienceError
+        from agent import CheckpointError, ConfigError, DivergedError, ExperienceError, ObservationError
         from envs import RenderError, TaskError
         from planners import PlannerError
     except Exception:

@@ -298,7 +298,11 @@ class Experience:
         try:
             rewinding.go_back(self._held, then, self.folder)
         except BaseException:
-            self._read()
+            try:
+                self._read()
+            except BaseException:
+                self.close()  # what is on disk isn't known; nothing may be written after it
+                raise
             raise
         self._take(then)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from agent import Agent, AgentInfo, CheckpointError, ConfigError, Experience, Trainer, TrainingStopped, preset, resume
+from agent.files import content_sha256
 from benchmarks.kills import Run, differences, kill
 from tests.agent.toy import Point
 
@@ -230,7 +231,7 @@ def test_a_state_that_a_stranger_made(stopped, key, value):
     state = json.loads(state_file(stopped).read_text())
     state["moment"][key] = value
     del state["sha256"]
-    state["sha256"] = resume._digest(state)
+    state["sha256"] = content_sha256(state)
     state_file(stopped).write_text(json.dumps(state))
     refused(stopped)
 
@@ -250,7 +251,7 @@ def test_a_state_for_nothing_known(stopped, changes):
     state = json.loads(state_file(stopped).read_text())
     state["info"] |= changes
     del state["sha256"]
-    state["sha256"] = resume._digest(state)
+    state["sha256"] = content_sha256(state)
     state_file(stopped).write_text(json.dumps(state))
     refused(stopped, "state.json")
 

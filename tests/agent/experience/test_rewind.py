@@ -6,7 +6,7 @@ import pytest
 
 from agent import Experience, ExperienceError
 from agent.experience import rewinding, segment
-from tests.agent.experience.stores import actor, contents, drawn, files
+from tests.agent.experience.stores import actor, contents, drawn, files, fill
 
 OPTIONS = [
     {},
@@ -199,3 +199,23 @@ def test_an_episode_that_was_only_begun_comes_back(tmp_path):
         assert np.array_equal(experience.read(episode).observations, np.array([[0.25, 1 / 3]], np.float32))
         experience.add([0.0], 2.0, [2.0, 3.0], True, False)
         assert experience.episodes[0].seed == 7
+
+
+def test_nothing_is_written_after_a_rewind_that_left_the_disk_unknown(tmp_path, monkeypatch):
+    experience = fill(Experience(tmp_path), [3])
+    offset = experience.offset
+    fill(experience, [2])
+
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("agent.experience.rewinding.go_back", broken)
+        patched.setattr(Experience, "_read", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            experience.rewind(offset)
+    with pytest.raises(ExperienceError, match="closed"):
+        experience.begin([0.0], task="another")
+    with Experience(tmp_path) as again:
+        again.rewind(offset)
+        assert again.total == 3

@@ -214,6 +214,10 @@ class TrainConfig:
         seed: the one seed that all randomness of the run flows from.
         random_steps: environment steps of uniformly random actions to begin with.
         updates_per_decision: gradient updates for each decision taken.
+        overlap: decisions in a stretch of acting while a second thread learns, for two cores; 0 to act and learn in
+            turn, on one. The agent then acts with what it had learned when the stretch began, and it learns from what
+            it had lived through by then; how many updates it makes is the same. Evaluations, saving and stopping wait
+            for the end of a stretch. A run is the same again for the same seed, however busy the machine is.
         capacity: decisions that the experience holds for learning.
         evict: what makes room when there are more: the `oldest` decisions go, or a `reservoir` keeps any stretch of
             experience with the same probability.
@@ -244,6 +248,7 @@ class TrainConfig:
     seed: int = 0
     random_steps: int = 2_000
     updates_per_decision: int = 1
+    overlap: int = 0
     capacity: int = 1_000_000
     evict: Literal["oldest", "reservoir"] = "oldest"
     durability: Literal["system", "episode"] = "system"
@@ -268,6 +273,7 @@ class TrainConfig:
         _within(self, "", 1, 1024, "threads")
         _within(self, "", 0, 10**12, "random_steps", "evaluate_every", "seed")
         _within(self, "", 0, 1000, "updates_per_decision")
+        _within(self, "", 0, 10_000, "overlap")
         _within(self, "", 0, 10**9, "save_every")
         _within(self, "", 0, 1, "experience_share")
         if self.first_updates is not None:

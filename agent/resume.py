@@ -105,18 +105,35 @@ def write(folder: Path, config: TrainConfig, info: AgentInfo, moment: Moment, te
     place = folder / _FOLDER
     place.mkdir(parents=True, exist_ok=True)
     written = write_tensors(place, _STEM, tensors)
+    _describe(folder, config, info, moment, dataclasses.asdict(written))
+    for old in place.glob(f"{_STEM}-*.safetensors"):
+        if old.name != written.name:
+            old.unlink(missing_ok=True)
+
+
+def amend(folder: Path, config: TrainConfig, info: AgentInfo, moment: Moment) -> None:
+    """Says something else of the state that is there; its tensors stay as they are.
+
+    Raises:
+        CheckpointError: when there is none, or it is damaged.
+    """
+    state = read(folder)
+    _describe(folder, config, info, moment, {"name": state.file, "sha256": state.digest, "bytes": state.size})
+
+
+def _describe(
+    folder: Path, config: TrainConfig, info: AgentInfo, moment: Moment, tensors: dict[str, str | int]
+) -> None:
+    """Replaces `state.json`."""
     state = {
         "schema": SCHEMA,
         "config": to_dict(config),
         "info": dataclasses.asdict(info),
         "moment": dataclasses.asdict(moment),
-        "tensors": dataclasses.asdict(written),
+        "tensors": tensors,
     }
     state["sha256"] = content_sha256(state)
-    write_atomically(place / _FILE, (json.dumps(state, indent=2, allow_nan=False) + "\n").encode())
-    for old in place.glob(f"{_STEM}-*.safetensors"):
-        if old.name != written.name:
-            old.unlink(missing_ok=True)
+    write_atomically(folder / _FOLDER / _FILE, (json.dumps(state, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read(folder: Path) -> RunState:

@@ -79,12 +79,17 @@ def _main(arguments: Sequence[str] | None) -> None:
             job()
 
 
-def parse(command: type, name: str, arguments: list[str]) -> Any:
+def parse(command: type, name: str, arguments: list[str], program: str = "preplay") -> Any:
     """The command's dataclass, filled from its arguments.
 
-    A command that wants other defaults for other arguments has a class method `defaults(arguments)`.
+    A command that wants other defaults for other arguments has a class method `defaults(arguments)`. `program` is what
+    the command belongs to.
     """
-    options: dict[str, Any] = {"prog": f"preplay {name}", "args": arguments, "config": (tyro.conf.FlagCreatePairsOff,)}
+    options: dict[str, Any] = {
+        "prog": f"{program} {name}",
+        "args": arguments,
+        "config": (tyro.conf.FlagCreatePairsOff,),
+    }
     if hasattr(command, "defaults"):
         options["default"] = command.defaults(arguments)
     said = io.StringIO()
@@ -94,7 +99,7 @@ def parse(command: type, name: str, arguments: list[str]) -> Any:
     except SystemExit as stop:
         if not stop.code:
             raise
-    fail(f"{_sentence(said.getvalue())}; see preplay {name} --help")
+    fail(f"{_sentence(said.getvalue())}; see {program} {name} --help")
 
 
 class _Reworded:
@@ -128,7 +133,7 @@ def _sentence(box: str) -> str:
     text = re.sub(r" *-{5,} *", " ", " ".join(line for line in lines if line))
     near = re.search(r"Perhaps you meant: (--\S+)", text)
     text = re.split(r" (?:Perhaps you meant|For full helptext|For more|Argument helptext)", text)[0]
-    text = re.sub(r"^(Missing from preplay \w+: \S+).*", r"\1", text)
+    text = re.sub(r"^(Missing from [^:]+: \S+).*", r"\1", text)
     text = re.sub(r"^Error parsing ", "", text).strip().rstrip(".:")
     text = text[:1].lower() + text[1:] if text else "the arguments make no sense"
     return f"{text}; did you mean {near[1]}?" if near else text

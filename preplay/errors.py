@@ -30,13 +30,13 @@ def one_sentence() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        sentence = _sentence(error)
+        sentence = sentence_of(error)
         if sentence is None:
             raise
         fail(sentence)
 
 
-def _sentence(error: Exception) -> str | None:
+def sentence_of(error: Exception) -> str | None:
     """What to say of an error; None where it is no user's mistake."""
     if isinstance(error, UsageError):
         return str(error)

@@ -1,0 +1,1 @@
+"""Timings and training studies that anyone can run again."""

@@ -1,0 +1,116 @@
+"""What is compared: the agent as it is, controls that bound what a claim may say, and ablations."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from agent import TrainConfig
+from agent.config import to_dict
+from planners.errors import nearest
+from preplay.cli import parse
+from preplay.errors import UsageError
+from preplay.train import Train
+
+# What two runs of one variant may differ in: how long they learn, and how they are watched and run.
+_FREE = {
+    "steps",
+    "seed",
+    "save_every",
+    "durability",
+    "evaluate_every",
+    "evaluation_episodes",
+    "final_episodes",
+    "evaluation_seed",
+    "device",
+    "threads",
+    "matmul_precision",
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train.
+
+    Attributes:
+        name: part of paths, and what tables call it.
+        asks: the question that it answers, one sentence.
+        options: of `preplay train`, beside task, seed and steps.
+        kind: what it is to the study.
+    """
+
+    name: str
+    asks: str
+    options: tuple[str, ...] = ()
+    kind: Literal["full", "control", "ablation"] = "ablation"
+
+    @property
+    def arguments(self) -> list[str]:
+        """Its options with its preset, which is small unless they name one."""
+        return [*(() if "--preset" in self.options else ("--preset", "small")), *self.options]
+
+    @property
+    def preset(self) -> str:
+        """Its preset's name."""
+        return self.arguments[self.arguments.index("--preset") + 1]
+
+
+_ALL = (
+    Variant("full", "How well does preplay learn with its defaults?", kind="full"),
+    Variant(
+        "planner-off",
+        "How much of it is the learner alone, which neither searches while it collects nor when it is evaluated?",
+        ("--planning.planner", "policy"),
+        kind="control",
+    ),
+    Variant(
+        "one-update",
+        "How much of it is left with a single gradient update a decision, as TD-MPC2 makes?",
+        ("--updates-per-decision", "1"),
+        kind="control",
+    ),
+    # An ablation is a line here.
+    Variant("single-step-returns", "What do multi-step returns add?", ("--learner.returns", "single")),
+)
+VARIANTS = {variant.name: variant for variant in _ALL}
+
+
+def find(name: str) -> Variant:
+    """The variant of that name.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    if name not in VARIANTS:
+        raise UsageError(f"unknown variant {name!r}; {nearest(name, VARIANTS)}")
+    return VARIANTS[name]
+
+
+@functools.cache
+def configuration(variant: Variant) -> TrainConfig:
+    """What `preplay train` makes of a variant's options."""
+    config: TrainConfig = parse(Train, "train", ["walker-run", *variant.arguments]).config
+    return config
+
+
+def check_fit(config: TrainConfig, variant: Variant, where: str) -> None:
+    """Makes sure that a run was trained as a variant is.
+
+    Raises:
+        UsageError: for the first setting that differs.
+    """
+    wanted = dict(_flat(to_dict(configuration(variant))))
+    for name, value in _flat(to_dict(config)):
+        if name not in _FREE and value != wanted[name]:
+            raise UsageError(
+                f"the run in {where!r} has {name} {value}, and variant {variant.name!r} has {wanted[name]}; "
+                "it belongs to another variant, or to other defaults"
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -28,11 +28,14 @@ class Report:
 
     def __call__(self) -> None:
         """Makes them."""
-        curves, theirs = read(self.results), published.read(self.reference)
+        if self.steps < 1:
+            raise UsageError(f"--steps is {self.steps}; expected at least 1")
+        curves = read(self.results)
         if not curves:
             raise UsageError(
                 f"there are no curves in {str(self.results)!r}; train some with python -m benchmarks.study train"
             )
+        theirs = published.read(self.reference)
         content = summary(curves, theirs, self.steps)
         figures = {"curves.png": draw_curves(curves, theirs, self.steps)}
         # TD-MPC2 is a method of its own, and is in the curves.

@@ -1,0 +1,45 @@
+"""Variants and tasks by name."""
+
+from dataclasses import replace
+
+import pytest
+
+from agent import TrainConfig
+from benchmarks.study import tasks, variants
+from preplay.errors import UsageError
+
+
+@pytest.mark.parametrize("variant", variants.VARIANTS.values(), ids=lambda variant: variant.name)
+def test_a_variant_is_something_that_preplay_trains(variant):
+    assert isinstance(variants.configuration(variant), TrainConfig)
+    assert variant.asks.endswith("?")
+
+
+def test_variants_set_what_they_say():
+    of = {name: variants.configuration(variant) for name, variant in variants.VARIANTS.items()}
+    assert of["planner-off"].planning.planner == "policy"
+    assert of["one-update"].updates_per_decision == 1
+    assert of["single-step-returns"].learner.returns == "single"
+
+
+def test_a_preset_of_its_own_replaces_the_usual_one():
+    variant = variants.Variant("mine", "?", ("--preset", "tiny"))
+    assert (variant.arguments, variant.preset) == (["--preset", "tiny"], "tiny")
+    assert variants.find("full").preset == "small"
+
+
+def test_what_a_run_is_watched_with_makes_no_variant():
+    full = variants.find("full")
+    config = replace(variants.configuration(full), steps=7, seed=3, evaluate_every=5, threads=2)
+    variants.check_fit(config, full, "run")
+
+
+def test_what_changes_learning_does():
+    full, single = variants.find("full"), variants.find("single-step-returns")
+    with pytest.raises(UsageError, match=r"learner\.returns single, and variant 'full' has multi"):
+        variants.check_fit(variants.configuration(single), full, "run")
+
+
+def test_suites_and_names():
+    assert tasks.expand(["hard-8", "walker-run", "walker-walk"]) == [*tasks.HARD_8, "walker-walk"]
+    assert set(tasks.SUITES["ablation-3"]) <= set(tasks.HARD_8)

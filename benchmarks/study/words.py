@@ -169,7 +169,7 @@ def _number(value: float | None, digits: int = 0) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.0f}"
+    return "–" if value is None else f"{round(value):+d}"
 
 
 def _spread(interval: Sequence[float] | None) -> str:

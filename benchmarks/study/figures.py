@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.study.curves import Curve
-from benchmarks.study.published import METHODS, Published
+from benchmarks.study.published import METHODS, Point, Published
 from benchmarks.study.tasks import HARD_8
 
 _OURS = "#12507b"
@@ -25,17 +25,19 @@ def draw_curves(curves: Sequence[Curve], theirs: Published, steps: int) -> bytes
     """A PNG with a panel for each task of hard-8, and one for the mean over those that have been trained."""
     ours = {task: _seeds(curves, task, steps) for task in HARD_8}
     trained = [task for task in HARD_8 if ours[task]]
+    lines = {key: {task: _line(points, steps) for task, points in tasks.items()} for key, tasks in theirs.items()}
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(11.5, 9.2), layout="constrained")
         panels = figure.subplots(3, 3, sharex=True)
         for axes, task in zip(panels.flat, HARD_8, strict=False):
-            _panel(axes, task, {method.key: theirs[method.key].get(task, []) for method in METHODS}, ours[task], steps)
+            _panel(axes, task, {key: tasks[task] for key, tasks in lines.items() if task in tasks}, ours[task], steps)
             if not ours[task]:
                 axes.set_title("not trained yet", loc="right", fontsize=8.5, color="#555555")
         axes = panels.flat[-1]
         tasks = trained or list(HARD_8)
         title = "mean of all 8 tasks" if len(tasks) == len(HARD_8) else f"mean of the {len(tasks)} trained"
-        means = {key: average([_line(points[t]) for t in tasks if t in points]) for key, points in theirs.items()}
+        # Of a method that lacks one of the tasks, a mean over the others would be another mean.
+        means = {key: average([x[t] for t in tasks]) for key, x in lines.items() if all(t in x for t in tasks)}
         mine = average([average(ours[task]) for task in trained])
         _panel(axes, title, means, [mine] if mine else [], steps)
         for axes in panels[-1]:
@@ -107,17 +109,22 @@ def _seeds(curves: Sequence[Curve], task: str, steps: int) -> list[Line]:
     return [line for line in lines if line]
 
 
-def _line(points: Iterable[Any]) -> Line:
-    return [point if isinstance(point, tuple) else (point.step, point.mean_return) for point in points]
+def _line(points: Iterable[Point], steps: int) -> Line:
+    return [(point.step, point.mean_return) for point in points if point.step <= steps]
 
 
-def _panel(axes: Axes, title: str, theirs: Mapping[str, Iterable[Any]], ours: list[Line], steps: int) -> None:
+def _panel(axes: Axes, title: str, theirs: Mapping[str, Line], ours: list[Line], steps: int) -> None:
     """One panel: published curves, each seed of ours, and their mean."""
     axes.set_title(title, loc="left", fontweight="bold", fontsize=11)
     for method in METHODS:
-        line = [(step, x) for step, x in _line(theirs.get(method.key, [])) if step <= steps]
         axes.plot(
-            *_xy(line), color=method.colour, label=method.name, linewidth=1.2, alpha=0.85, marker="o", markersize=2.5
+            *_xy(theirs.get(method.key, [])),
+            color=method.colour,
+            label=method.name,
+            linewidth=1.2,
+            alpha=0.85,
+            marker="o",
+            markersize=2.5,
         )
     if len(ours) > 1:
         for line in ours:

@@ -10,21 +10,12 @@ import torch
 
 from agent import DivergedError, Learner, Trainer
 from agent.experience import Experience
-from agent.lessons import Lessons
 from agent.overlap import Overlap
 from benchmarks.kills import differences
-from tests.agent.test_resume import CONFIG, Point, trainer
+from tests.agent.test_resume import CONFIG, Point, logged_often, trainer  # noqa: F401
 from tests.agent.test_trainer import Diverging, lived, records
 
 OVERLAPPED = replace(CONFIG, overlap=8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def logged_often():
-    """So that runs this short have losses in their logs."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Lessons, "LOG_EVERY", 10)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.study.__main__ import main
+from tests.commands import outcome
 
 
 @pytest.fixture
@@ -10,12 +11,6 @@ def study(capfd):
     """A function that runs a command line and returns exit code, standard output and standard error."""
 
     def run(*arguments):
-        try:
-            main([str(x) for x in arguments])
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capfd.readouterr()
-        return code, out, err
+        return outcome(main, arguments, capfd)
 
     return run

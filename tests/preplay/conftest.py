@@ -9,6 +9,7 @@ import envs
 from agent import Agent, AgentInfo, preset
 from envs import rendering
 from preplay.cli import main
+from tests.commands import outcome
 
 TASK = "Reacher-v5"  # its episodes are the shortest, 50 steps
 QUICK = ["--samples", "8", "--iterations", "1"]
@@ -19,13 +20,7 @@ def preplay(capfd):
     """A function that runs a command line and returns exit code, standard output and standard error."""
 
     def run(*arguments):
-        try:
-            main([str(x) for x in arguments])
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capfd.readouterr()
-        return code, out, err
+        return outcome(main, arguments, capfd)
 
     yield run
     torch.set_num_threads(1)

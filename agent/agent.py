@@ -118,7 +118,9 @@ class Agent:
         milliseconds = self.planning.budget_ms
         return None if milliseconds is None or self.planner is None else milliseconds / 1000
 
-    def act(self, observation: ArrayLike, explore: bool = False) -> Float[np.ndarray, "*B A"]:
+    def act(
+        self, observation: ArrayLike, explore: bool = False, noise: ArrayLike | None = None
+    ) -> Float[np.ndarray, "*B A"]:
         """The next action, for one environment or a batch.
 
         The plan is remembered, as `last_plan` and as the next call's warm start, so call `reset` when episodes begin.
@@ -126,6 +128,7 @@ class Agent:
         Args:
             observation: (O,) or (B, O), finite.
             explore: draw from around the plan, as training does, in place of its mean.
+            noise: (A,) or (B, A) standard normal deviates to explore with; None to draw them here.
 
         Returns:
             (A,) or (B, A), in [-1, 1].
@@ -134,7 +137,10 @@ class Agent:
             ObservationError: for a wrong shape, NaN or infinity.
         """
         x = self._observation(observation)
-        action, self.last_plan, self.running = self._decide(x, self.running, explore)
+        deviates = None
+        if explore:
+            deviates = self._noise(len(x)) if noise is None else self._deviates(noise, len(x))
+        action, self.last_plan, self.running = self._decide(x, self.running, deviates)
         return action[0] if np.ndim(observation) == 1 else action
 
     def predict(
@@ -157,7 +163,7 @@ class Agent:
         """
         x = self._observation(observation)
         running = None if state is None else from_arrays(state, episode_start, self.device)
-        action, _, running = self._decide(x, running, not deterministic)
+        action, _, running = self._decide(x, running, None if deterministic else self._noise(len(x)))
         return (action[0] if np.ndim(observation) == 1 else action), None if running is None else to_arrays(running)
 
     def plan(
@@ -196,7 +202,7 @@ class Agent:
             raise ConfigError("this agent acts by its policy prior alone; give it a planner with use_planner")
         latent = self.model.encode(x)
         return self.planner.plan(
-            self.model.score(latent),
+            self.model.score(latent, self.planning.bootstrap),
             batch=len(x),
             warm_start=warm_start,
             proposals=self._proposals(latent),
@@ -227,18 +233,18 @@ class Agent:
         return self.model.propose(latent, self.planning.proposals, self.planning.horizon, self.generator)
 
     def _decide(
-        self, x: Tensor, running: Running | None, explore: bool
+        self, x: Tensor, running: Running | None, noise: Tensor | None
     ) -> tuple[np.ndarray, Plan | None, Running | None]:
         """Actions (B, A), the plan made for them, and what the next decision goes on from; None without a planner."""
         with self._without_gradients():
             if self.planner is None:
                 latent = self.model.encode(x)
-                action, _ = self.model.act(latent, self._noise(len(x)) if explore else None)
+                action, _ = self.model.act(latent, noise)
                 return action.cpu().numpy(), None, None
             decision = decide(self.planning, running, len(x), lambda warm, deadline: self._plan(x, warm, deadline))
             action = decision.action
-            if explore:
-                action = (action + decision.std * self._noise(len(x))).clamp(-1, 1)
+            if noise is not None:
+                action = (action + decision.std * noise).clamp(-1, 1)
             return action.cpu().numpy(), decision.plan, decision.running
 
     @contextlib.contextmanager
@@ -253,6 +259,10 @@ class Agent:
 
     def _noise(self, batch: int) -> Tensor:
         return torch.randn(batch, self.model.action_dim, generator=self.generator, device=self.device)
+
+    def _deviates(self, noise: ArrayLike, batch: int) -> Tensor:
+        deviates = torch.as_tensor(np.asarray(noise, np.float32), device=self.device)
+        return deviates.expand(batch, self.model.action_dim)
 
     def _observation(self, observation: ArrayLike) -> Tensor:
         x = np.asarray(observation, np.float32)

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from agent.agent import Agent
 from agent.errors import ConfigError
 from agent.experience import EpisodeData
+from agent.exploration import CorrelatedNoise
 from agent.progress import Counts
 
 
@@ -75,9 +76,10 @@ class Collector:
         agent: what acts.
         counts: of the run; those of the running episode are kept here.
         seeds: where the seeds of episodes come from.
-        random_actions: where random actions come from.
+        random_actions: where random actions and exploration noise come from.
 
     Attributes:
+        noise: that it explores with.
         plan_times: milliseconds of each plan; whoever looks at them clears them.
     """
 
@@ -91,12 +93,14 @@ class Collector:
     ) -> None:
         self.env, self.agent, self._counts = env, agent, counts
         self._seeds, self._random_actions = seeds, random_actions
+        self.noise = CorrelatedNoise(agent.model.action_dim, agent.config.noise_time)
         self._observation = np.zeros(agent.model.observation_dim, np.float32)
         self.plan_times: list[float] = []
 
     def begin(self) -> Beginning:
         """Begins an episode."""
         self.agent.reset()
+        self.noise.begin(self._random_actions)
         counts = self._counts
         counts.episode_return, counts.episode_length = 0.0, 0
         counts.episode_seed = int(self._seeds.integers(2**31))
@@ -140,10 +144,11 @@ class Collector:
     def _act(self, random: bool) -> tuple[np.ndarray, str]:
         """The next action, and who chose it."""
         if random:
-            size = self.agent.model.action_dim
-            return self._random_actions.uniform(-1, 1, size).astype(np.float32), "random"
+            if not self.agent.config.noise_time:
+                return self._random_actions.uniform(-1, 1, self.agent.model.action_dim).astype(np.float32), "random"
+            return self.noise.draw(self._random_actions).clip(-1, 1).astype(np.float32), "random"
         began = time.perf_counter()
-        action = self.agent.act(self._observation, explore=True)
+        action = self.agent.act(self._observation, explore=True, noise=self.noise.draw(self._random_actions))
         self.plan_times.append((time.perf_counter() - began) * 1000)
         return action, self.agent.planning.planner
 

@@ -34,6 +34,10 @@ class ModelConfig:
         latent_dim: elements of a latent state, a multiple of `simplex_dim`.
         hidden_dim: width of every hidden layer but the encoder's.
         encoder_dim: width of the encoder's hidden layer.
+        encoder_blocks: residual blocks of the encoder (SimBa, arXiv 2410.09754); 0 for a plain MLP with one hidden
+            layer.
+        reward_head: `shared`, a linear layer on the dynamics' last hidden layer (as MR.Q reads rewards off its joint
+            embedding, arXiv 2501.16142); or `own`, an MLP of its own.
         simplex_dim: elements of one simplex of the latent (simplicial normalisation, arXiv 2204.00616).
         value_heads: members of the value ensemble.
         bins: classes of the two-hot regression of rewards and values.
@@ -42,8 +46,10 @@ class ModelConfig:
     """
 
     latent_dim: int = 128
-    hidden_dim: int = 256
+    hidden_dim: int = 192
     encoder_dim: int = 256
+    encoder_blocks: int = 0
+    reward_head: Literal["shared", "own"] = "shared"
     simplex_dim: int = 8
     value_heads: int = 2
     bins: int = 101
@@ -52,6 +58,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _within(self, "model.", 1, 16_384, "latent_dim", "hidden_dim", "encoder_dim", "simplex_dim", "value_heads")
+        _within(self, "model.", 0, 64, "encoder_blocks")
         _within(self, "model.", 2, 16_384, "bins")
         _within(self, "model.", 1e-3, 80, "bin_range")  # its exponential must be a float32
         _within(self, "model.", 1e-3, 1e6, "observation_clip")
@@ -72,6 +79,8 @@ class PlanningConfig:
         iterations: rounds of the search.
         elites: candidates that the search distribution is refitted to.
         proposals: candidates drawn from the policy prior, beside `samples`.
+        bootstrap: which imagined states' values a predicted return ends with: `last`, where the horizon ends, or
+            `mean`, of all depths (EfficientTDMPC, arXiv 2605.16692).
         knots: actions searched for, evenly over the horizon; None for one a decision.
         interpolation: what lies between knots: `zero`, `linear` or `cubic`.
         noise_beta: colour of the search's noise in time, 0 for white; None for the planner's own.
@@ -87,6 +96,7 @@ class PlanningConfig:
     iterations: int = 3
     elites: int = 24
     proposals: int = 16
+    bootstrap: Literal["last", "mean"] = "mean"
     knots: int | None = None
     interpolation: Literal["zero", "linear", "cubic"] = "cubic"
     noise_beta: float | None = None
@@ -155,7 +165,17 @@ class LearnerConfig:
         rho: weight of a step of the unroll relative to the one before it.
         returns: what the critic bootstraps from: `multi`, the rewards up to the end of the sampled sequence and the
             value there (multi-step returns, as in MR.Q, arXiv 2501.16142); or `single`, the next step's value.
-        target_rate: exponential moving average of the target ensemble.
+        contrast_weight: of telling each next latent from the batch's others by the predicted one (InfoNCE, arXiv
+            1807.03748; as in DR.Q, arXiv 2605.11711).
+        contrast_temperature: divides its cosine similarities.
+        slow_encoder: whether targets come from an encoder that follows slowly, as the target ensemble does (DR.Q).
+        imitation_weight: of the policy's squared distance to the actions taken, which the planner chose, beside its
+            objective of a high value (TD3+BC, arXiv 2106.06860; TD-M(PC)2, arXiv 2502.03550, on why planners need it).
+        priority_exponent: of the size of a decision's value error, at least 1, that makes it likely to be drawn (LAP,
+            arXiv 2007.06049); 0 draws all alike.
+        priority_fade: factor on a decision's priority for each one made since (DR.Q).
+        priority_floor: where that factor stops falling.
+        target_rate: exponential moving average of the target networks.
         entropy_weight: of the policy's entropy.
         log_std_min: smallest log standard deviation of the policy.
         log_std_max: largest log standard deviation of the policy.
@@ -175,6 +195,13 @@ class LearnerConfig:
     continue_weight: float = 1.0
     rho: float = 0.5
     returns: Literal["multi", "single"] = "multi"
+    contrast_weight: float = 0.1
+    contrast_temperature: float = 0.1
+    slow_encoder: bool = True
+    imitation_weight: float = 0.1
+    priority_exponent: float = 0.4
+    priority_fade: float = 0.9999
+    priority_floor: float = 0.1
     target_rate: float = 0.01
     entropy_weight: float = 1e-4
     log_std_min: float = -10.0
@@ -185,9 +212,14 @@ class LearnerConfig:
         _within(self, "learner.", 1, 100_000, "batch_size")
         _within(self, "learner.", 1, 1000, "horizon")
         _within(self, "learner.", 0, 1, "learning_rate", "rho", "target_rate")
+        _within(self, "learner.", 0, 4, "priority_exponent")
+        _within(self, "learner.", 1e-6, 1, "priority_fade", "priority_floor")
+        _within(self, "learner.", 1e-3, 1e3, "contrast_temperature")
         _within(self, "learner.", 1e-9, 1e9, "gradient_clip")
-        weights = "consistency_weight", "reward_weight", "value_weight", "continue_weight", "entropy_weight"
-        _within(self, "learner.", 0, 1e6, "encoder_rate", "weight_decay", *weights)
+        weights = "consistency_weight", "contrast_weight", "reward_weight", "value_weight", "continue_weight"
+        _within(
+            self, "learner.", 0, 1e6, "encoder_rate", "weight_decay", "entropy_weight", "imitation_weight", *weights
+        )
         _within(self, "learner.", -20, 10, "log_std_min", "log_std_max")
         if self.log_std_min >= self.log_std_max:
             raise ConfigError(
@@ -212,7 +244,10 @@ class TrainConfig:
     Attributes:
         steps: environment steps, action repeat included.
         seed: the one seed that all randomness of the run flows from.
-        random_steps: environment steps of uniformly random actions to begin with.
+        random_steps: environment steps of random actions to begin with.
+        noise_time: decisions over which random actions and exploration noise resemble each other, which is what moves
+            a body with inertia (the Ornstein-Uhlenbeck process of DDPG, arXiv 1509.02971); 0 for uniformly random
+            actions and white noise.
         updates_per_decision: gradient updates for each decision taken.
         overlap: decisions in a stretch of acting while a second thread learns, for two cores; 0 to act and learn in
             turn, on one. The agent then acts with what it had learned when the stretch began, and it learns from what
@@ -247,7 +282,8 @@ class TrainConfig:
     steps: int = 100_000
     seed: int = 0
     random_steps: int = 2_000
-    updates_per_decision: int = 1
+    noise_time: float = 4.0
+    updates_per_decision: int = 2
     overlap: int = 0
     capacity: int = 1_000_000
     evict: Literal["oldest", "reservoir"] = "oldest"
@@ -274,7 +310,7 @@ class TrainConfig:
         _within(self, "", 0, 10**12, "random_steps", "evaluate_every", "seed")
         _within(self, "", 0, 1000, "updates_per_decision")
         _within(self, "", 0, 10_000, "overlap")
-        _within(self, "", 0, 10**9, "save_every")
+        _within(self, "", 0, 10**9, "save_every", "noise_time")
         _within(self, "", 0, 1, "experience_share")
         if self.first_updates is not None:
             _within(self, "", 0, 10**9, "first_updates")

@@ -6,9 +6,11 @@ import torch
 from agent.agent import AgentInfo
 from agent.config import TrainConfig
 from agent.errors import ConfigError, DivergedError
-from agent.experience import Batch, Experience
+from agent.experience import Batch, Experience, Priorities
 from agent.learner import Learner
 from agent.progress import Counts
+
+_MOST_ERROR = 1e9  # that makes a difference to a priority
 
 
 class Lessons:
@@ -20,6 +22,9 @@ class Lessons:
         counts: of the run; `updates` is counted here, `given` and the first `due` are settled here.
         rng: which sequences are drawn.
         device: the learner's.
+
+    Attributes:
+        priorities: how likely each decision is to be drawn; None where all are alike.
     """
 
     LOG_EVERY = 250  # updates between logged losses
@@ -29,6 +34,8 @@ class Lessons:
         self, learner: Learner, config: TrainConfig, counts: Counts, rng: np.random.Generator, device: torch.device
     ) -> None:
         self.learner, self.config, self._counts, self._rng, self._device = learner, config, counts, rng, device
+        ways = config.learner
+        self.priorities = Priorities(ways.priority_fade, ways.priority_floor) if ways.priority_exponent else None
 
     def study(self, experience: Experience, info: AgentInfo) -> None:
         """Takes given experience in: what is normal in it, and how often to learn from it before acting.
@@ -79,11 +86,15 @@ class Lessons:
         Raises:
             DivergedError: when training comes to NaN or infinity.
         """
-        metrics = self.learner.update(self._batch(experience))
+        batch = self._batch(experience)
+        learned = self.learner.update(batch)
+        if self.priorities is not None:
+            errors = learned.errors.cpu().numpy().astype(np.float64).clip(1, _MOST_ERROR)
+            self.priorities.set(batch.starts, errors**self.config.learner.priority_exponent)
         self._counts.updates += 1
         if self._counts.updates % self.LOG_EVERY:
             return None
-        values = {name: float(x) for name, x in metrics.items()}
+        values = {name: float(x) for name, x in learned.metrics.items()}
         if not all(np.isfinite(x) for x in values.values()):
             raise DivergedError(f"the losses are {values}")
         return {"updates": self._counts.updates} | values
@@ -98,7 +109,7 @@ class Lessons:
             mine = min(experience.count(given), size - round(size * config.experience_share))
 
         def draw(count: int, within: tuple[int, int | None]) -> Batch:
-            return experience.sample(count, length, self._rng, self._device, within=within)
+            return experience.sample(count, length, self._rng, self._device, within=within, priorities=self.priorities)
 
         if mine == size:
             return draw(size, (given, None))

@@ -6,6 +6,7 @@ function: it reads no files, knows nothing of the code of today, and is not chan
 
     1  named the weights alone, as {"file", "sha256"}. The oldest have no `angles`.
     2  lists the folder's files, each with its SHA-256 and size, and has a SHA-256 of its own content.
+    3  has settings that an agent of schema 2 can't name: what it was before there was a choice.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 from agent.errors import CheckpointError
 
 Description = dict[str, Any]
-SCHEMA = 2
+SCHEMA = 3
 """What is written today."""
 
 
@@ -54,4 +55,17 @@ def _from_1(old: Description) -> Description:
     return {"angles": [], "decisions": None, "precision": "float32"} | new | {"schema": 2}
 
 
-_MIGRATIONS: dict[int, Callable[[Description], Description]] = {1: _from_1}
+def _from_2(old: Description) -> Description:
+    before = {
+        "noise_time": 0.0,
+        "model": {"encoder_blocks": 0, "reward_head": "own"},
+        "planning": {"bootstrap": "last"},
+        "learner": {"contrast_weight": 0.0, "slow_encoder": False, "imitation_weight": 0.0, "priority_exponent": 0.0},
+    }
+    config = before | old["config"]
+    for section in ("model", "planning", "learner"):
+        config[section] = before[section] | old["config"].get(section, {})
+    return old | {"schema": 3, "config": config}
+
+
+_MIGRATIONS: dict[int, Callable[[Description], Description]] = {1: _from_1, 2: _from_2}

@@ -27,7 +27,7 @@ from agent.files import (
 )
 from agent.progress import Counts
 
-SCHEMA = 1
+SCHEMA = 2
 _FOLDER, _FILE, _STEM = "resume", "state.json", "state"
 _MOST = 2**20  # bytes of state.json
 _MOST_ELITES = 100_000
@@ -45,6 +45,7 @@ class Moment:
         rngs: the states of NumPy's generators, by name.
         plan_elites: elites that the running plan remembers; None where no plan is running.
         plan_age: decisions taken from the running plan.
+        priorities: decisions whose priorities are known.
         log: bytes of `metrics.jsonl` that belong to the state.
         experience: offset in the store of experience.
         seconds: that the run took so far.
@@ -60,6 +61,7 @@ class Moment:
     rngs: dict
     plan_elites: int | None
     plan_age: int
+    priorities: int
     log: int
     experience: dict
     seconds: float
@@ -69,7 +71,7 @@ class Moment:
 
     def __post_init__(self) -> None:
         counted = [x for x in dataclasses.astuple(self.counts) if isinstance(x, int)]
-        numbers = self.step, self.plan_age, self.log, *counted
+        numbers = self.step, self.plan_age, self.priorities, self.log, *counted
         if not all(0 <= x <= 2**62 for x in numbers) or not 0 <= (self.plan_elites or 0) <= _MOST_ELITES:
             raise ConfigError("its numbers can't be")
 
@@ -153,7 +155,10 @@ def read(folder: Path) -> RunState:
     if not isinstance(state, dict) or "schema" not in state:
         raise CheckpointError(f"{file} is not the state of a training run")
     if state["schema"] != SCHEMA:
-        raise CheckpointError(f"{file} has schema {state['schema']!r}; this version of preplay reads schema {SCHEMA}")
+        raise CheckpointError(
+            f"{file} has schema {state['schema']!r}; this version of preplay reads schema {SCHEMA}; go on with the one "
+            "that wrote it"
+        )
     if state.pop("sha256", None) != content_sha256(state):
         raise CheckpointError(f"{file} is damaged: its content does not match its checksum")
     try:

@@ -11,6 +11,8 @@ from torch import Tensor
 from agent import resume
 from agent.agent import Agent
 from agent.errors import CheckpointError, ConfigError
+from agent.experience import Priorities
+from agent.exploration import CorrelatedNoise
 from agent.learner import Learner
 from agent.progress import Counts, Progress
 from agent.resume import Moment, RunState
@@ -32,6 +34,8 @@ class State:
         progress: of the run.
         counts: of the run.
         rngs: NumPy's generators, by name.
+        noise: that it explores with.
+        priorities: of its decisions; None where all are alike.
     """
 
     def __init__(
@@ -41,8 +45,11 @@ class State:
         progress: Progress,
         counts: Counts,
         rngs: dict[str, np.random.Generator],
+        noise: CorrelatedNoise,
+        priorities: Priorities | None,
     ) -> None:
         self._agent, self._learner, self._progress, self._counts, self._rngs = agent, learner, progress, counts, rngs
+        self._noise, self._priorities = noise, priorities
 
     def moment(self, log: int, experience: dict[str, Any], seconds: float, saving_seconds: float) -> Moment:
         """Where the run is; the arguments are `Moment`'s."""
@@ -55,6 +62,7 @@ class State:
             rngs={name: dict(rng.bit_generator.state) for name, rng in self._rngs.items()},
             plan_elites=None if running is None else self._plan()["plan.2"].shape[1],
             plan_age=0 if running is None else running.age,
+            priorities=0 if self._priorities is None else len(self._priorities),
             log=log,
             experience=experience,
             seconds=seconds,
@@ -65,7 +73,8 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that go with the moment."""
-        return self._always() | self._plan()
+        known = {} if self._priorities is None else _as_tensors(self._priorities)
+        return self._always() | self._plan() | known
 
     def restore(self, folder: Path, state: RunState) -> None:
         """Brings a run that was just made to where it was.
@@ -88,7 +97,12 @@ class State:
         elites, shape = moment.plan_elites, (agent.config.planning.horizon, agent.model.action_dim)
         shapes = [] if elites is None else [(1, *shape), (1, *shape), (1, elites, *shape)]
         plan = {f"plan.{i}": torch.empty(shape) for i, shape in enumerate(shapes)}
-        tensors = resume.read_state_tensors(folder, state, self._always() | plan)
+        known = {}
+        if self._priorities is not None:
+            known = _as_tensors(self._priorities) | {
+                "priorities.values": torch.empty(moment.priorities, dtype=torch.float64)
+            }
+        tensors = resume.read_state_tensors(folder, state, self._always() | plan | known)
 
         def under(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
@@ -97,6 +111,14 @@ class State:
         self._learner.restore(under("learner."))
         hand_over(self._learner, agent)
         agent.generator.set_state(tensors["generator"])
+        self._noise.last = tensors["noise"].numpy().copy()
+        if self._priorities is not None:
+            try:
+                self._priorities.restore({name: x.numpy() for name, x in under("priorities.").items()})
+            except ValueError:
+                raise CheckpointError(
+                    f"the state of the run in {str(folder)!r} is damaged: see its priorities"
+                ) from None
         if plan:
             arrays = (*(tensors[name].numpy() for name in plan), np.full(1, moment.plan_age))
             agent.running = from_arrays(arrays, None, agent.device)
@@ -105,7 +127,8 @@ class State:
         """What the state holds whatever the moment."""
         tensors = {f"model.{name}": x for name, x in self._learner.model.state_dict().items()}
         tensors |= {f"learner.{name}": x for name, x in self._learner.state(self._counts.updates > 0).items()}
-        return tensors | {"generator": self._agent.generator.get_state()}
+        noise = torch.tensor(self._noise.last, dtype=torch.float64)
+        return tensors | {"generator": self._agent.generator.get_state(), "noise": noise}
 
     def _plan(self) -> dict[str, Tensor]:
         """The running plan, where there is one."""
@@ -113,3 +136,7 @@ class State:
             return {}
         actions, std, elites, _ = to_arrays(self._agent.running)
         return {f"plan.{i}": torch.from_numpy(x) for i, x in enumerate((actions, std, elites))}
+
+
+def _as_tensors(priorities: Priorities) -> dict[str, Tensor]:
+    return {f"priorities.{name}": torch.from_numpy(x) for name, x in priorities.state().items()}

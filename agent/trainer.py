@@ -92,7 +92,15 @@ class Trainer:
         self._collector = Collector(
             env, self.agent, self._counts, self._rngs["episode_seeds"], self._rngs["random_actions"]
         )
-        self._state = State(self.agent, self.learner, self.progress, self._counts, self._rngs)
+        self._state = State(
+            self.agent,
+            self.learner,
+            self.progress,
+            self._counts,
+            self._rngs,
+            self._collector.noise,
+            self._lessons.priorities,
+        )
         self._second_thread = Overlap(config.threads)
         self._stopping, self.exact, self.owns_folder = False, True, False
 

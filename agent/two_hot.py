@@ -24,21 +24,20 @@ class TwoHot(nn.Module):
     """Turns scalars into class probabilities over bins that are even in symlog space, and back."""
 
     bins: Tensor
+    places: Tensor
 
     def __init__(self, bins: int, bin_range: float) -> None:
         super().__init__()
         self.bin_range = bin_range
         self.step = 2 * bin_range / (bins - 1)
         self.register_buffer("bins", torch.linspace(-bin_range, bin_range, bins, device="cpu"), persistent=False)
+        self.register_buffer("places", torch.arange(bins, dtype=torch.float32, device="cpu"), persistent=False)
 
     def encode(self, x: Float[Tensor, "*S"]) -> Float[Tensor, "*S K"]:
         """Class probabilities: all on the two bins next to symlog(x), shared by distance."""
         position = (symlog(x).clamp(-self.bin_range, self.bin_range) + self.bin_range) / self.step
-        low = position.floor().clamp(max=len(self.bins) - 2)
-        high_share = (position - low).unsqueeze(-1)
-        index = low.long().unsqueeze(-1)
-        target = torch.zeros(*x.shape, len(self.bins), dtype=x.dtype, device=x.device)
-        return target.scatter_(-1, index, 1 - high_share).scatter_(-1, index + 1, high_share)
+        # A triangle of two bins' width around the position: no index, so it can be mapped over agents.
+        return (1 - (position.unsqueeze(-1) - self.places).abs()).clamp(min=0)
 
     def decode(self, logits: Float[Tensor, "*S K"]) -> Float[Tensor, "*S"]:
         """The scalar that a head's logits stand for: symexp of the expected bin."""

@@ -4,6 +4,7 @@ After Hansen, Su and Wang, TD-MPC2: Scalable, Robust World Models for Continuous
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from agent.config import ModelConfig
 from agent.errors import ConfigError
-from agent.networks import EnsembleMLP, ObservationNorm, SimplicialNorm, mlp
+from agent.networks import EnsembleMLP, ObservationNorm, SimplicialNorm, mlp, residual_mlp
 from agent.two_hot import TwoHot
 from planners import Score
 
@@ -47,6 +48,8 @@ class WorldModel(nn.Module):
         ConfigError: for an angle that is no element of the observation.
     """
 
+    _HIDDEN = 6  # modules of `dynamics` before its output layer
+
     def __init__(
         self,
         config: ModelConfig,
@@ -65,11 +68,18 @@ class WorldModel(nn.Module):
         latent, hidden = config.latent_dim, config.hidden_dim
         simplex = SimplicialNorm(config.simplex_dim)
         self.norm = ObservationNorm(observation_dim, config.observation_clip)
-        self.encoder = mlp(observation_dim + len(angles), [config.encoder_dim], latent, simplex)
+        seen = observation_dim + len(angles)
+        if config.encoder_blocks:
+            self.encoder = residual_mlp(seen, config.encoder_dim, config.encoder_blocks, latent, simplex)
+        else:
+            self.encoder = mlp(seen, [config.encoder_dim], latent, simplex)
         self.angles = list(angles)
         self._others = [i for i in range(observation_dim) if i not in angles]
         self.dynamics = mlp(latent + action_dim, [hidden, hidden], latent, simplex)
-        self.reward = mlp(latent + action_dim, [hidden, hidden], config.bins)
+        if config.reward_head == "shared":
+            self.reward = nn.Sequential(nn.Linear(hidden, config.bins))
+        else:
+            self.reward = mlp(latent + action_dim, [hidden, hidden], config.bins)
         self.continuation = mlp(latent, [hidden], 1) if can_terminate else None
         self.value = EnsembleMLP(config.value_heads, latent + action_dim, hidden, config.bins)
         self.policy = mlp(latent, [hidden, hidden], 2 * action_dim)
@@ -98,9 +108,15 @@ class WorldModel(nn.Module):
         """The latent expected one decision later."""
         return self.dynamics(torch.cat([latent, action], dim=-1))
 
-    def reward_logits(self, latent: Float[Tensor, "*S L"], action: Float[Tensor, "*S A"]) -> Float[Tensor, "*S K"]:
-        """Logits of the reward's two-hot classes."""
-        return self.reward(torch.cat([latent, action], dim=-1))
+    def step(
+        self, latent: Float[Tensor, "*S L"], action: Float[Tensor, "*S A"]
+    ) -> tuple[Float[Tensor, "*S L"], Float[Tensor, "*S K"]]:
+        """The latent expected one decision later, and logits of the classes of the reward on the way."""
+        x = torch.cat([latent, action], dim=-1)
+        if self.config.reward_head == "own":
+            return self.dynamics(x), self.reward(x)
+        hidden = self.dynamics[: self._HIDDEN](x)
+        return self.dynamics[self._HIDDEN :](hidden), self.reward(hidden)
 
     def continue_logit(self, latent: Float[Tensor, "*S L"]) -> Float[Tensor, "*S"]:
         """Logit of the probability that the episode goes on from the state just reached."""
@@ -142,32 +158,44 @@ class WorldModel(nn.Module):
         """Rolls action sequences out from the latent of each environment."""
         n, horizon = actions.shape[1:3]
         z = latent.unsqueeze(1).expand(-1, n, -1)
-        latents = [z]
+        latents, logits = [z], []
         for t in range(horizon):
-            z = self.next_latent(z, actions[:, :, t])
+            z, reward = self.step(z, actions[:, :, t])
             latents.append(z)
+            logits.append(reward)
         states = torch.stack(latents, dim=2)
-        rewards = self.two_hot.decode(self.reward_logits(states[:, :, :-1], actions))
+        rewards = self.two_hot.decode(torch.stack(logits, dim=2))
         if self.continuation is None:
             continues = torch.ones_like(rewards)
         else:
             continues = torch.sigmoid(self.continue_logit(states[:, :, 1:]))
         return Imagination(states, rewards, continues)
 
-    def score(self, latent: Float[Tensor, "B L"]) -> Score:
-        """The planner's score from these latents: discounted rewards, then the value where the horizon ends.
+    def score(self, latent: Float[Tensor, "B L"], bootstrap: Literal["last", "mean"] = "last") -> Score:
+        """The planner's score from these latents: discounted rewards, then the value of the state they lead to.
 
         Each term counts with the probability that the episode has lasted that long.
+
+        Args:
+            latent: (B, L).
+            bootstrap: `last`, the value where the horizon ends; or `mean`, the mean of the returns predicted with the
+                value after 1, 2, ... H decisions, so that no single depth's errors decide (EfficientTDMPC, arXiv
+                2605.16692).
         """
 
         def predicted_return(actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
             imagined = self.imagine(latent, actions)
-            total = torch.zeros_like(imagined.rewards[:, :, 0])
-            alive = torch.ones_like(total)
-            for t in range(actions.shape[2]):
-                total = total + alive * imagined.rewards[:, :, t]
+            horizon = actions.shape[2]
+            first = 0 if bootstrap == "mean" else horizon - 1
+            values = self.state_value(imagined.latents[:, :, first + 1 :])
+            earned = total = torch.zeros_like(values[:, :, 0])
+            alive = torch.ones_like(earned)
+            for t in range(horizon):
+                earned = earned + alive * imagined.rewards[:, :, t]
                 alive = alive * (self.discount * imagined.continues[:, :, t])
-            return total + alive * self.state_value(imagined.latents[:, :, -1])
+                if t >= first:
+                    total = total + earned + alive * values[:, :, t - first]
+            return total / (horizon - first)
 
         return predicted_return
 

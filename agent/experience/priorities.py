@@ -1,10 +1,14 @@
 """Proportional prioritised replay (Schaul et al. 2015, arXiv 1511.05952)."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike
 
 _LARGEST = 1e100
+_BAND = 0.9  # the factor between one band of ages and the next
+_LEAST = 1e-6  # a floor lower than this
 _MOST = 2**28  # leaves, before any memory is taken for them
 
 
@@ -14,15 +18,27 @@ class Priorities:
     A decision that nobody set enters with the largest priority so far, 1 at first. Decisions that are evicted or lie
     outside of what is asked for weigh nothing. Priorities are taken as they are; whoever wants the paper's exponent
     alpha applies it before, and corrects for the bias with `Batch.probabilities`.
+
+    Args:
+        fade: factor on a decision's priority for each one stored since, in (0, 1], in steps of a few hundred.
+        floor: where that factor stops falling.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fade: float = 1.0, floor: float = 0.0) -> None:
+        self._edges = _edges(fade, floor)
+        # Of a band of ages, the factor at its middle; beyond the last edge, the one there.
+        middles = (self._edges[:-1] + self._edges[1:]) / 2
+        self._factors = np.maximum(fade ** np.append(middles, self._edges[-1]), floor)
         self._base = 0  # number of the first leaf's decision
         self._known = 0  # leaves in use
         self._largest = 1.0
         self._size = 64
         # Node i is the sum of nodes 2i and 2i+1; the leaves begin at `_size`.
         self._tree = np.zeros(2 * self._size)
+
+    def __len__(self) -> int:
+        """Decisions that it knows of."""
+        return self._known
 
     def set(self, numbers: ArrayLike, values: ArrayLike) -> None:
         """Sets the priorities of some decisions; of one that is named twice the last value holds.
@@ -75,12 +91,13 @@ class Priorities:
         """
         self._forget(total)
         self._extend(oldest, total)
+        first, last, factors = self._banded(first, last, total)
         low, high = self._prefix(first - self._base), self._prefix(last - self._base)
         # Rounding must not make a span's weight negative.
-        ends = np.cumsum(np.maximum(high - low, 0))
+        ends = np.cumsum(np.maximum(high - low, 0) * factors)
         target = rng.random(batch_size) * ends[-1]
         span = np.minimum(np.searchsorted(ends, target, side="right"), len(ends) - 1)
-        target += low[span] - np.concatenate([[0.0], ends[:-1]])[span]
+        target = (target - np.concatenate([[0.0], ends[:-1]])[span]) / factors[span] + low[span]
         node = np.ones(batch_size, np.int64)
         for _ in range(self._size.bit_length() - 1):
             node *= 2
@@ -90,14 +107,14 @@ class Priorities:
             node += right
         # Rounding may lead past a span's edge, by a leaf that is as good as any there.
         leaf = np.clip(node - self._size, first[span] - self._base, last[span] - self._base - 1)
-        return leaf + self._base, self._tree[leaf + self._size] / ends[-1]
+        return leaf + self._base, self._tree[leaf + self._size] * factors[span] / ends[-1]
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that `restore` needs, as arrays."""
         return {
             "base": np.array([self._base], np.int64),
             "largest": np.array([self._largest]),
-            "priorities": self._tree[self._size : self._size + self._known].copy(),
+            "values": self._tree[self._size : self._size + self._known].copy(),
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
@@ -107,7 +124,7 @@ class Priorities:
             ValueError: when it is none; then nothing changes.
         """
         try:
-            base, largest, values = (np.asarray(state[key]) for key in ("base", "largest", "priorities"))
+            base, largest, values = (np.asarray(state[key]) for key in ("base", "largest", "values"))
             right = (
                 base.shape == (1,)
                 and base.dtype.kind in "iu"
@@ -124,6 +141,14 @@ class Priorities:
             raise ValueError("this is no state of priorities")
         self._rebuild(int(base[0]), values.astype(np.float64))
         self._largest = float(largest[0])
+
+    def _banded(self, first: np.ndarray, last: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Spans cut where the factor of a decision's age changes, and the factor of each."""
+        cuts = total - self._edges[1:][::-1]
+        inside = cuts[np.searchsorted(last, cuts, side="right") < np.searchsorted(first, cuts, side="left")]
+        first, last = np.union1d(first, inside), np.union1d(last, inside)
+        band = np.searchsorted(self._edges, total - last, side="right") - 1
+        return first, last, self._factors[band]
 
     def _extend(self, first: int, total: int) -> None:
         """Makes all decisions up to `total` known. When there is no room, those before `first` are forgotten."""
@@ -181,3 +206,19 @@ class Priorities:
             total += np.where(odd & (node > 1), self._tree[node - 1], 0.0)
             node = node >> 1
         return total
+
+
+def _edges(fade: float, floor: float) -> np.ndarray:
+    """Ages, from 0, between which the factor is taken for constant: bands that each make little of a difference.
+
+    Raises:
+        ValueError: for factors that can't be.
+    """
+    if not (0 < fade <= 1 and 0 <= floor <= 1):
+        raise ValueError(f"priorities fade by {fade} down to {floor}; expected factors of at most 1")
+    if fade == 1:
+        return np.zeros(1, np.int64)
+    # With no floor, they fade until they hardly count.
+    oldest = math.log(max(floor, _LEAST)) / math.log(fade)
+    width = max(math.log(_BAND) / math.log(fade), 1)
+    return np.unique(np.ceil(np.arange(0, oldest + width, width)).astype(np.int64))

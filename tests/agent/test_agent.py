@@ -101,7 +101,7 @@ def test_exploring_adds_noise_to_the_same_plan(planner):
         return call(np.ones(5))
 
     plain, explored = acted(agent.act), acted(lambda x: agent.act(x, explore=True))
-    assert np.abs(plain - explored).max() > 1e-4
+    assert np.abs(plain - explored).max() > 1e-6
     assert np.array_equal(acted(lambda x: agent.predict(x, deterministic=True)[0]), plain)
     assert np.array_equal(acted(lambda x: agent.predict(x)[0]), explored)
 
@@ -198,7 +198,7 @@ def test_base_has_the_size_of_tdmpc2():
 
     model = Agent(preset("base"), 24, 6, AgentInfo("walker-walk", 2, 500, False), "cpu").model
     count = sum(p.numel() for p in model.parameters())
-    assert 4.5e6 < count < 5.5e6
+    assert 4e6 < count < 5.5e6
 
 
 def test_the_agent_does_not_need_the_worlds():

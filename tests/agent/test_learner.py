@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from agent import Batch, DivergedError, Experience, Learner
-from agent.learner import multi_step_targets
+from agent.losses import (
+    Lesson,
+    Noise,
+    contrast_loss,
+    multi_step_targets,
+    policy_loss,
+    value_range,
+    value_targets,
+    world_loss,
+)
 from tests.agent.toy import Point, shake, tiny_agent
 
 
@@ -43,6 +52,22 @@ def random_batch(mask: torch.Tensor | None = None, size: int = 5) -> Batch:
     )
 
 
+def lesson_of(batch: Batch) -> Lesson:
+    return Lesson(batch.observations, batch.actions, batch.rewards, batch.terminated, batch.mask)
+
+
+def learn_policy(learner: Learner, latents: torch.Tensor) -> tuple[dict, dict]:
+    """Two hundred steps of the policy alone; the first and the last diagnostics."""
+    seen = []
+    for _ in range(200):
+        loss, _, metrics = policy_loss(
+            learner.model, learner.config, lesson_of(random_batch()), latents, learner._noise(3, 8), torch.ones(())
+        )
+        learner._descend(learner.policy_optimizer, loss, learner._policy)
+        seen.append(metrics)
+    return seen[0], seen[-1]
+
+
 @pytest.mark.parametrize("can_terminate", [True, False])
 def test_padding_changes_nothing(can_terminate):
     mask = torch.ones(3, 8)
@@ -68,8 +93,8 @@ def test_updates_are_reproducible():
     for _ in range(2):
         model, learner = learner_of(7)
         for _ in range(3):
-            metrics = learner.update(random_batch())
-        assert all(torch.isfinite(x) for x in metrics.values())
+            learned = learner.update(random_batch())
+        assert all(torch.isfinite(x) for x in learned.metrics.values())
         weights.append(torch.cat([p.flatten() for p in model.parameters()]))
     assert torch.equal(*weights)
 
@@ -77,21 +102,59 @@ def test_updates_are_reproducible():
 def test_the_policy_loss_leaves_the_world_model_alone_and_the_other_way_round():
     model, learner = learner_of()
     batch = random_batch()
-    policy = [p.clone() for p in model.policy.parameters()]
-    rho = torch.tensor([1, 0.5, 0.25, 0.125])
-    _, latents = learner._update_world(batch, rho)
-    assert all(torch.equal(a, b) for a, b in zip(policy, model.policy.parameters(), strict=True))
-    world = [p.clone() for p in learner._world]
-    learner._update_policy(latents, rho.unsqueeze(1).expand(-1, 8))
-    assert all(torch.equal(a, b) for a, b in zip(world, learner._world, strict=True))
+    shake(model)
+    noise = learner._noise(3, 8)
+    world = world_loss(model, learner.slow, learner.config, lesson_of(batch), noise)
+    world.loss.backward()
+    assert all(p.grad is None for p in model.policy.parameters())
+    assert all(p.grad is not None for p in learner._world)
+    model.zero_grad(set_to_none=True)
+    policy_loss(model, learner.config, lesson_of(batch), world.latents, noise, torch.ones(()))[0].backward()
+    assert all(p.grad is not None for p in model.policy.parameters())
+    assert all(p.grad is None for p in learner._world)
 
 
-def test_the_target_ensemble_follows_slowly():
+def test_the_target_networks_follow_slowly():
     model, learner = learner_of()
-    before = [p.clone() for p in learner.target_value.parameters()]
+    slow = lambda: [*learner.slow.value.parameters(), *learner.slow.encoder.parameters()]  # noqa: E731
+    before = [p.clone() for p in slow()]
     learner.update(random_batch())
-    for old, target, online in zip(before, learner.target_value.parameters(), model.value.parameters(), strict=True):
+    now = [*model.value.parameters(), *model.encoder.parameters()]
+    for old, target, online in zip(before, slow(), now, strict=True):
         torch.testing.assert_close(target, old + 0.01 * (online - old))
+
+
+def test_without_a_slow_encoder_targets_come_from_the_one_that_learns():
+    model, learner = learner_of(slow_encoder=False)
+    observations = random_batch().observations
+    shake(model)
+    torch.testing.assert_close(learner.slow.encode(model, observations), model.encode(observations))
+    _, learner = learner_of()
+    shake(learner.slow.encoder, std=0.9)
+    assert not torch.allclose(learner.slow.encode(model, observations), model.encode(observations))
+
+
+def test_a_latent_is_told_from_the_others_of_its_step_and_not_from_padding():
+    predicted, actual = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    mask = torch.tensor([[1.0, 1, 1], [1, 0, 1]])
+    found = contrast_loss(predicted, actual, mask, 0.5)
+    cosine = torch.nn.functional.cosine_similarity
+    for t, others in ((0, [0, 1, 2]), (1, [0, 2])):
+        for m in others:
+            logits = torch.stack([cosine(predicted[t, m], actual[t, o], dim=0) for o in others]) / 0.5
+            expected = -torch.log_softmax(logits, dim=0)[others.index(m)]
+            torch.testing.assert_close(found[t, m], expected)
+
+
+def test_errors_are_how_far_first_values_were_from_their_targets():
+    model, learner = learner_of()
+    shake(model)
+    batch = random_batch()
+    world = world_loss(model, learner.slow, learner.config, lesson_of(batch), learner._noise(3, 8))
+    logits = model.value_logits(model.encode(batch.observations[0]), batch.actions[0])
+    values = model.two_hot.decode(logits).mean(dim=0)
+    torch.testing.assert_close(world.errors, (values - world.targets[0]).abs())
+    assert world.errors.min() > 0
 
 
 @pytest.mark.parametrize("returns", ["multi", "single"])
@@ -99,18 +162,18 @@ def test_targets_are_the_smaller_value_of_the_target_ensemble(returns):
     """By hand, for a policy without noise: rewards, and the value of the last real state."""
     model, learner = learner_of(returns=returns)
     shake(model)
-    shake(learner.target_value, std=0.5)  # unlike the online ensemble
-    learner._noise = lambda latents: torch.zeros(*latents.shape[:-1], 2)
+    shake(learner.slow.value, std=0.5)  # unlike the online ensemble
+    noise = Noise(torch.zeros(3 if returns == "single" else 1, 8, 2), torch.zeros(8, 2), None)
     mask = torch.ones(3, 8)
     mask[2, :4] = 0
     batch = random_batch(mask)
     with torch.no_grad():
         latents = model.encode(batch.observations[1:])
         action, _ = model.act(latents)
-        heads = model.two_hot.decode(learner._target_logits(latents, action))
+        heads = model.two_hot.decode(learner.slow.logits(latents, action))
         assert (heads[0] - heads[1]).abs().min() > 1e-4
         values = torch.minimum(heads[0], heads[1])
-        found = learner.targets(batch, latents)
+        found = value_targets(model, learner.slow, learner.config, lesson_of(batch), latents, noise)
     gamma, r = model.discount, batch.rewards
     if returns == "single":
         expected = r + gamma * values
@@ -144,9 +207,9 @@ def test_the_critic_and_the_dynamics_fit_what_they_are_shown():
     batch = random_batch()
     batch.terminated[:] = 1
     batch.rewards[:] = 5 * batch.rewards
-    first = learner.update(batch)
-    for _ in range(300):
-        last = learner.update(batch)
+    first = learner.update(batch).metrics
+    for _ in range(400):
+        last = learner.update(batch).metrics
     latents = [model.encode(batch.observations[0])]
     for t in range(3):
         latents.append(model.next_latent(latents[-1], batch.actions[t]))
@@ -159,32 +222,53 @@ def test_the_critic_and_the_dynamics_fit_what_they_are_shown():
 def test_the_policy_climbs_the_critic():
     model, learner = learner_of()
     shake(model)
-    latents = model.encode(random_batch().observations).detach()
+    latents = model.encode(random_batch().observations[0]).detach()
 
     def value() -> torch.Tensor:
         return model.two_hot.decode(model.value_logits(latents, model.act(latents)[0])).mean()
 
     before = value()
-    for _ in range(200):
-        learner._update_policy(latents, torch.ones(4, 8))
+    learn_policy(learner, latents)
     assert value() > before + 0.1 * before.abs()
 
 
+def test_the_policy_comes_near_the_actions_taken_where_that_is_wanted():
+    model, learner = learner_of(imitation_weight=10.0)
+    batch = random_batch()
+    latents = model.encode(batch.observations[0]).detach()
+
+    def distance() -> torch.Tensor:
+        return ((model.act(latents)[0] - batch.actions[0]) ** 2).mean()
+
+    before = distance()
+    learn_policy(learner, latents)
+    assert distance() < 0.5 * before
+
+
 def test_the_scale_follows_the_spread_of_the_values_but_not_below_one():
-    _, learner = learner_of()
-    learner._update_scale(torch.arange(101.0))
-    torch.testing.assert_close(learner.value_scale.item(), 1 + 0.01 * (90 - 1))
-    for _ in range(1000):
-        learner._update_scale(torch.zeros(100))
-    torch.testing.assert_close(learner.value_scale.item(), 1.0, rtol=1e-3, atol=0)
+    assert value_range(torch.arange(101.0)) == 90
+    assert value_range(torch.zeros(100)) == 1
+    model, learner = learner_of()
+    shake(model, std=3.0)
+    batch = random_batch()
+    learner._noise = lambda *_: Noise(torch.zeros(1, 8, 2), torch.zeros(8, 2), None)
+    with torch.no_grad():
+        latents = model.encode(batch.observations[0])
+        _, scale, _ = policy_loss(
+            model, learner.config, lesson_of(batch), latents, learner._noise(), learner.value_scale
+        )
+        wide = value_range(model.two_hot.decode(model.value_logits(latents, model.act(latents)[0])).mean(dim=0))
+    assert wide > 1.5
+    torch.testing.assert_close(scale, 1 + 0.01 * (wide - 1))
+    assert learner.value_scale == 1
+    learner.update(batch)
+    assert learner.value_scale > 1
 
 
 def test_where_nothing_is_to_be_gained_the_policy_stays_random():
     model, learner = learner_of(entropy_weight=1.0)  # an untrained critic says zero everywhere
-    latents = model.encode(random_batch().observations).detach()
-    first = learner._update_policy(latents, torch.ones(4, 8))
-    for _ in range(200):
-        last = learner._update_policy(latents, torch.ones(4, 8))
+    latents = model.encode(random_batch().observations[0]).detach()
+    first, last = learn_policy(learner, latents)
     assert last["entropy"] > first["entropy"] + 0.2
 
 

@@ -24,7 +24,8 @@ def test_imagination_is_the_model_step_by_step(can_terminate):
     for t in range(3):
         a = actions[1, 2, t]
         torch.testing.assert_close(imagined.latents[1, 2, t], z)
-        torch.testing.assert_close(imagined.rewards[1, 2, t], model.two_hot.decode(model.reward_logits(z, a)))
+        torch.testing.assert_close(imagined.rewards[1, 2, t], model.two_hot.decode(model.step(z, a)[1]))
+        torch.testing.assert_close(model.step(z, a)[0], model.next_latent(z, a))
         z = model.next_latent(z, a)
         goes_on = torch.sigmoid(model.continue_logit(z)) if can_terminate else torch.ones(())
         torch.testing.assert_close(imagined.continues[1, 2, t], goes_on)
@@ -60,6 +61,25 @@ def test_the_score_is_rewards_and_terminal_value_while_the_episode_lasts(can_ter
     final = imagined.latents[:, :, -1]
     expected += alive * model.two_hot.decode(model.value_logits(final, model.act(final)[0])).mean(0)
     torch.testing.assert_close(model.score(latent)(actions), expected)
+
+
+@pytest.mark.parametrize("can_terminate", [True, False])
+def test_the_mean_over_depths_is_that_of_shorter_horizons(can_terminate):
+    model = model_of(can_terminate)
+    latent, actions = model.encode(torch.randn(2, 5)), torch.rand(2, 4, 3, 2) * 2 - 1
+    each = [model.score(latent)(actions[:, :, :depth]) for depth in (1, 2, 3)]
+    torch.testing.assert_close(model.score(latent, "mean")(actions), torch.stack(each).mean(dim=0))
+
+
+@pytest.mark.parametrize(("blocks", "head"), [(0, "own"), (2, "shared")])
+def test_either_encoder_and_reward_head_imagines(blocks, head):
+    config = ModelConfig(latent_dim=16, hidden_dim=24, encoder_dim=24, encoder_blocks=blocks, reward_head=head)
+    model = shake(WorldModel(config, 5, 2, 0.9)).requires_grad_(False)
+    latent = model.encode(torch.randn(2, 5))
+    torch.testing.assert_close(latent.unflatten(-1, (8, -1)).sum(dim=1), torch.ones(2, 2))
+    imagined = model.imagine(latent, torch.rand(2, 4, 3, 2) * 2 - 1)
+    assert imagined.rewards.std() > 0
+    assert imagined.latents.std(dim=(0, 1)).min() > 0
 
 
 def test_the_policy_is_a_squashed_normal():

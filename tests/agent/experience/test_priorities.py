@@ -91,7 +91,7 @@ def test_a_state_comes_back(tmp_path):
     for a, b in zip(frequencies(experience, priorities, 1), frequencies(experience, again, 1), strict=True):
         assert (a == b).all()
     right = priorities.state()
-    for wrong in ({}, right | {"base": np.array([-1])}, right | {"priorities": np.zeros(3)}, right | {"largest": [0]}):
+    for wrong in ({}, right | {"base": np.array([-1])}, right | {"values": np.zeros(3)}, right | {"largest": [0]}):
         with pytest.raises(ValueError, match="state"):
             again.restore(wrong)
     assert all((a == b).all() for a, b in zip(again.state().values(), right.values(), strict=True))
@@ -122,3 +122,28 @@ def test_what_is_drawn_lies_in_the_spans_and_its_probability_is_its_share(size, 
     inside = np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)])
     assert set((numbers - first).tolist()) <= set(inside.tolist())
     np.testing.assert_allclose(probabilities, values[numbers - first] / values[inside].sum(), rtol=1e-3)
+
+
+def test_priorities_fade_with_age_down_to_a_floor(tmp_path):
+    experience = fill(Experience(tmp_path), [500, 500])
+    priorities = Priorities(fade=0.995, floor=0.1)
+    values = np.random.default_rng(1).uniform(1, 3, 1000)
+    priorities.set(np.arange(1000), values)
+    wanted = values * np.maximum(0.995 ** np.arange(999, -1, -1), 0.1)
+    for span in ((0, 1000), (0, 300), (350, 800)):
+        found, claimed = frequencies(experience, priorities, within=span)
+        inside = np.zeros(1000)
+        inside[slice(*span)] = wanted[slice(*span)]
+        drawn = claimed > 0
+        # In bands of ages, each within a twentieth of what its decisions should have.
+        np.testing.assert_allclose(claimed[drawn], (inside / inside.sum())[drawn], rtol=0.12)
+        edges = np.arange(0, 1001, 50)
+        np.testing.assert_allclose(
+            np.add.reduceat(found, edges[:-1]), np.add.reduceat(inside / inside.sum(), edges[:-1]), atol=0.01
+        )
+
+
+@pytest.mark.parametrize(("fade", "floor"), [(0.0, 0.1), (1.1, 0.1), (0.9, -0.1), (0.9, 2.0), (np.nan, 0.1)])
+def test_priorities_can_only_fade(fade, floor):
+    with pytest.raises(ValueError, match="fade"):
+        Priorities(fade, floor)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from agent.config import PlanningConfig, TrainConfig
+from agent.engine import Engine
 from agent.errors import ConfigError, ObservationError
 from agent.running import Running, decide, from_arrays, to_arrays
 from agent.world_model import WorldModel
@@ -51,6 +52,9 @@ class Agent:
         info: what the agent is for.
         device: `auto`, `cpu` or `cuda`.
         seed: seeds the initial weights and the planner's candidates.
+
+    Attributes:
+        engine: where the model's part of planning is computed.
     """
 
     def __init__(
@@ -62,7 +66,7 @@ class Agent:
         device: str = "auto",
         seed: int = 0,
     ) -> None:
-        self.config, self.info = config, info
+        self.config, self.info, self.engine = config, info, Engine()
         self.device = choose_device(device)
         learner = config.learner
         with torch.random.fork_rng(devices=[]):  # initial weights come from the seed alone
@@ -200,12 +204,12 @@ class Agent:
     def _plan(self, x: Tensor, warm_start: Plan | Tensor | None = None, deadline: float | None = None) -> Plan:
         if self.planner is None:
             raise ConfigError("this agent acts by its policy prior alone; give it a planner with use_planner")
-        latent = self.model.encode(x)
+        latent, proposals = self.engine.propose(self.model, x, self._proposal_noise())
         return self.planner.plan(
-            self.model.score(latent, self.planning.bootstrap),
+            self.engine.score(self.model, latent, self.planning.bootstrap),
             batch=len(x),
             warm_start=warm_start,
-            proposals=self._proposals(latent),
+            proposals=proposals,
             deadline=deadline,
             generator=self.generator,
             device=self.device,
@@ -225,12 +229,13 @@ class Agent:
         """
         x = self._observation(observation)
         with torch.inference_mode():
-            return self._proposals(self.model.encode(x))
+            return self.engine.propose(self.model, x, self._proposal_noise())[1]
 
-    def _proposals(self, latent: Tensor) -> Tensor | None:
-        if not self.planning.proposals:
+    def _proposal_noise(self) -> Tensor | None:
+        planning = self.planning
+        if not planning.proposals:
             return None
-        return self.model.propose(latent, self.planning.proposals, self.planning.horizon, self.generator)
+        return self.model.proposal_noise(planning.proposals, planning.horizon, self.generator)
 
     def _decide(
         self, x: Tensor, running: Running | None, noise: Tensor | None

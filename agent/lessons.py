@@ -5,6 +5,7 @@ import torch
 
 from agent.agent import AgentInfo
 from agent.config import TrainConfig
+from agent.engine import Engine
 from agent.errors import ConfigError, DivergedError
 from agent.experience import Batch, Experience, Priorities
 from agent.learner import Learner
@@ -22,6 +23,7 @@ class Lessons:
         counts: of the run; `updates` is counted here, `given` and the first `due` are settled here.
         rng: which sequences are drawn.
         device: the learner's.
+        engine: where updates are computed.
 
     Attributes:
         priorities: how likely each decision is to be drawn; None where all are alike.
@@ -31,9 +33,16 @@ class Lessons:
     MOST_FIRST_UPDATES = 10_000  # on given experience, unless asked for
 
     def __init__(
-        self, learner: Learner, config: TrainConfig, counts: Counts, rng: np.random.Generator, device: torch.device
+        self,
+        learner: Learner,
+        config: TrainConfig,
+        counts: Counts,
+        rng: np.random.Generator,
+        device: torch.device,
+        engine: Engine,
     ) -> None:
         self.learner, self.config, self._counts, self._rng, self._device = learner, config, counts, rng, device
+        self._engine = engine
         ways = config.learner
         self.priorities = Priorities(ways.priority_fade, ways.priority_floor) if ways.priority_exponent else None
 
@@ -87,7 +96,7 @@ class Lessons:
             DivergedError: when training comes to NaN or infinity.
         """
         batch = self._batch(experience)
-        learned = self.learner.update(batch)
+        learned = self._engine.update(self.learner, batch)
         if self.priorities is not None:
             errors = learned.errors.cpu().numpy().astype(np.float64).clip(1, _MOST_ERROR)
             self.priorities.set(batch.starts, errors**self.config.learner.priority_exponent)

@@ -182,7 +182,8 @@ def policy_loss(
     scale = torch.lerp(scale, value_range(value.detach()), config.target_rate)
     loss = -(value / scale - config.entropy_weight * log_likelihood).mean()
     if config.imitation_weight:
-        distance = ((action - lesson.actions[0]) ** 2).mean(dim=-1)
+        squares = (action - lesson.actions[0]) ** 2
+        distance = squares.mean(dim=-1) if model.real is None else squares.sum(dim=-1) / model.real.sum()
         loss = loss + config.imitation_weight * distance.mean()
     metrics = {"policy_loss": loss.detach(), "entropy": -log_likelihood.detach().mean()}
     return loss, scale, metrics
@@ -213,7 +214,7 @@ def multi_step_targets(
     terminated: Float[Tensor, "T M"],
     mask: Float[Tensor, "T M"],
     values: Float[Tensor, "T M"],
-    discount: float,
+    discount: float | Tensor,
     single_step: bool = False,
 ) -> Float[Tensor, "T M"]:
     """Discounted rewards up to the end of each sequence, and the value of the state there.

@@ -15,6 +15,7 @@ from agent import resume
 from agent.agent import Agent, AgentInfo, configure_torch
 from agent.collecting import Beginning, Collector, Lived, sizes
 from agent.config import TrainConfig
+from agent.engine import Engine
 from agent.errors import ConfigError, DivergedError, ExperienceError, TrainingStopped
 from agent.evaluation import Episodes, evaluate
 from agent.experience import Experience
@@ -51,6 +52,7 @@ class Trainer:
         folder: the run folder: `config.json` and weights, `metrics.jsonl`, TensorBoard events, `experience/`, and
             `resume/`, the state to go on from.
         on_progress: called every few decisions.
+        engine: where the heavy computations are done; None for here. See `agent.many`.
 
     Attributes:
         exact: False when a run was resumed in an environment that doesn't repeat itself, given the same seed and
@@ -70,6 +72,7 @@ class Trainer:
         info: AgentInfo,
         folder: Path,
         on_progress: Callable[[Progress], None] | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.env, self.evaluation_env, self.config, self.info, self.folder = env, evaluation_env, config, info, folder
         self.on_progress = on_progress or (lambda progress: None)
@@ -78,6 +81,7 @@ class Trainer:
         streams = np.random.SeedSequence(config.seed).spawn(5)
         seeds = [int(s.generate_state(1, np.uint64)[0] >> 1) for s in streams]
         self.agent = Agent(config, observation_dim, action_dim, info, config.device, seed=seeds[0])
+        self._engine = self.agent.engine = engine or Engine()
         self._rngs = {
             name: np.random.default_rng(streams[i])
             for i, name in enumerate(("episode_seeds", "random_actions", "sampling"), start=1)
@@ -88,7 +92,9 @@ class Trainer:
         self.learner = Learner(model, config.learner, generator)
         self.progress = Progress(0, config.steps)
         self._counts, self._pace = Counts(), Pace()
-        self._lessons = Lessons(self.learner, config, self._counts, self._rngs["sampling"], self.agent.device)
+        self._lessons = Lessons(
+            self.learner, config, self._counts, self._rngs["sampling"], self.agent.device, self._engine
+        )
         self._collector = Collector(
             env, self.agent, self._counts, self._rngs["episode_seeds"], self._rngs["random_actions"]
         )
@@ -213,6 +219,7 @@ class Trainer:
         training["saving_seconds"] = round(self._spent_saving, 1)
         self.save()
         stored = Agent.load(self.folder, self.config.device)
+        stored.engine = self._engine
         final = {
             "planner": self._evaluate(log, stored, self.config.final_episodes, "final"),
             "policy": self._evaluate(log, stored, self.config.final_episodes, "final", planner="policy"),

@@ -44,10 +44,15 @@ class WorldModel(nn.Module):
         log_std: range of the policy's log standard deviation.
         angles: elements of the observation that wind up by a full turn of a joint; see `observe`.
 
+    Attributes:
+        real: (A,) 1 for elements of an action, 0 for padding, where models are stacked (see `agent.many`); None where
+            all are elements.
+
     Raises:
         ConfigError: for an angle that is no element of the observation.
     """
 
+    real: Tensor | None
     _HIDDEN = 6  # modules of `dynamics` before its output layer
 
     def __init__(
@@ -84,6 +89,7 @@ class WorldModel(nn.Module):
         self.value = EnsembleMLP(config.value_heads, latent + action_dim, hidden, config.bins)
         self.policy = mlp(latent, [hidden, hidden], 2 * action_dim)
         self.two_hot = TwoHot(config.bins, config.bin_range)
+        self.register_buffer("real", None, persistent=False)
         last = self.reward[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
@@ -152,6 +158,8 @@ class WorldModel(nn.Module):
         # log(1 - tanh(x)^2), in the form that does not lose its digits for large |x|.
         squash = 2 * (0.6931471805599453 - raw - nn.functional.softplus(-2 * raw))
         log_likelihood = -0.5 * noise**2 - log_std - 0.9189385332046727 - squash
+        if self.real is not None:
+            log_likelihood = log_likelihood * self.real
         return action, log_likelihood.sum(dim=-1)
 
     def imagine(self, latent: Float[Tensor, "B L"], actions: Float[Tensor, "B N H A"]) -> Imagination:
@@ -208,13 +216,23 @@ class WorldModel(nn.Module):
         self, latent: Float[Tensor, "B L"], count: int, horizon: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "B P H A"]:
         """Action sequences that the policy prior would choose in imagination, the first one without noise."""
-        noise = torch.randn(horizon, count, self.action_dim, generator=generator, device=latent.device)
+        return self.follow_policy(latent, self.proposal_noise(count, horizon, generator))
+
+    def proposal_noise(
+        self, count: int, horizon: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "H P A"]:
+        """Standard normal deviates for `follow_policy`; zeros for the first sequence."""
+        noise = torch.randn(horizon, count, self.action_dim, generator=generator, device=self.norm.mean.device)
         noise[:, 0] = 0
-        z = latent.unsqueeze(1).expand(-1, count, -1)
+        return noise
+
+    def follow_policy(self, latent: Float[Tensor, "B L"], noise: Float[Tensor, "H P A"]) -> Float[Tensor, "B P H A"]:
+        """Action sequences that the policy prior would choose in imagination, given its standard normal deviates."""
+        z = latent.unsqueeze(1).expand(-1, noise.shape[1], -1)
         actions = []
-        for t in range(horizon):
+        for t in range(len(noise)):
             action, _ = self.act(z, noise[t].expand(latent.shape[0], -1, -1))
             actions.append(action)
-            if t + 1 < horizon:
+            if t + 1 < len(noise):
                 z = self.next_latent(z, action)
         return torch.stack(actions, dim=2)

@@ -4,6 +4,7 @@ After TD-MPC2 (arXiv 2310.16828): joint-embedding prediction of latents, rewards
 unrolled latent trajectory, and a maximum-entropy policy prior trained on the value ensemble. See `agent.losses`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,13 +123,13 @@ class Learner:
         self._step(self.policy_optimizer, self._policy)
         self._end_update(scale)
 
-    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[Tensor]) -> Tensor:
+    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         """A step against the gradient, whose norm it returns."""
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         return self._step(optimizer, parameters)
 
-    def _step(self, optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> Tensor:
+    def _step(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> Tensor:
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
         optimizer.step()
         return norm

@@ -24,7 +24,8 @@ from preplay.comparison.words import figure_text, milliseconds_text, range_text,
 from preplay.errors import UsageError
 from preplay.options import OptionalFolder, OptionalInt, TaskName
 from preplay.output import print_object
-from preplay.pool import FILM, Job, available_cores, play_jobs
+from preplay.pool import FILM, Job, play_jobs
+from preplay.processes import available_cores
 from preplay.provenance import installed, provenance
 from preplay.text import file_name, place
 from preplay.video import remove_unfinished

@@ -20,7 +20,8 @@ from preplay.actors import POLICY, RANDOM, cast, check_planner, check_seeds
 from preplay.errors import UsageError
 from preplay.options import OptionalInt
 from preplay.output import print_object
-from preplay.pool import Job, available_cores, play_jobs
+from preplay.pool import Job, play_jobs
+from preplay.processes import available_cores
 from preplay.provenance import provenance
 from preplay.text import LABELS, file_name, interval_text
 

@@ -1,9 +1,6 @@
 """Playing many episodes in worker processes, one torch thread each."""
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -21,6 +18,7 @@ from agent import Episodes, play
 from agent.evaluation import Actor
 from preplay.actors import Cast
 from preplay.errors import UsageError
+from preplay.processes import available_cores, depend_on_parent
 from preplay.simulated import SimulatorActor
 from preplay.video import Video, remove_unfinished
 
@@ -57,11 +55,6 @@ class Played:
     stills: list[NDArray[np.uint8]]
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def play_jobs(jobs: list[Job], workers: int | None = None) -> Iterator[Played]:
     """Plays episodes in parallel and hands them on in the order in which they end.
 
@@ -77,7 +70,7 @@ def play_jobs(jobs: list[Job], workers: int | None = None) -> Iterator[Played]:
     """
     count = min(workers or available_cores(), len(jobs))
     # A forked process would inherit torch's and OpenGL's threads in an unknown state.
-    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_depend_on_parent)
+    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=depend_on_parent)
     try:
         waiting: set[Future[Played]] = {pool.submit(play_job, job) for job in jobs}
         for done in as_completed(list(waiting)):
@@ -105,20 +98,6 @@ def play_jobs(jobs: list[Job], workers: int | None = None) -> Iterator[Played]:
             ) from None
         raise
     pool.shutdown()
-
-
-def _depend_on_parent() -> None:
-    """In a worker: Ctrl-C is the parent's business, and where the parent is killed the worker ends too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def play_job(job: Job) -> Played:

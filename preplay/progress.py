@@ -1,7 +1,10 @@
 """What a terminal shows while training runs or episodes are played."""
 
 import sys
+import threading
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 
 from rich.console import Console
@@ -49,6 +52,83 @@ class TrainingDisplay:
             print(f"{self.task} {progress.step}/{progress.steps} {text}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> "TrainingDisplay":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+class RunsDisplay:
+    """What `TrainingDisplay` is for one run, for many: a line of all together and, where they fit, one of each.
+
+    In a log file only the line of all is written, and what is said of one. It may be told from any thread.
+
+    Args:
+        runs: their names, and how many environment steps each is to take.
+        quiet: show nothing; what is said of a run is shown all the same.
+    """
+
+    def __init__(self, runs: Mapping[str, int], quiet: bool = False) -> None:
+        self.names = names = list(runs)
+        self._ended: set[int] = set()
+        self._runs = [TrainingProgress(0, steps) for steps in runs.values()]
+        self._console = Console(stderr=True, highlight=False)
+        self._live, self._quiet = not quiet and self._console.is_terminal, quiet
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            console=self._console,
+            disable=not self._live,
+        )
+        self._all = self._bar.add_task(self._title(), total=None, text="")
+        each = len(names) + 2 <= self._console.height
+        self._rows = [self._bar.add_task(name, total=None, text="") for name in names] if each else []
+        self._lock, self._last_line = threading.Lock(), 0.0
+
+    def update(self, number: int, progress: TrainingProgress) -> None:
+        """Shows how far a run is."""
+        if self._quiet:
+            return
+        with self._lock:
+            self._runs[number] = replace(progress)
+            if self._rows:
+                text = describe(progress)
+                self._bar.update(self._rows[number], completed=progress.step, total=progress.steps, text=text)
+            self._show_all()
+
+    def end(self, number: int, sentence: str, important: bool = False) -> None:
+        """A run has ended; says how, unless that is unimportant and nothing is to be shown."""
+        with self._lock:
+            self._ended.add(number)
+        if self._rows:
+            self._bar.update(self._rows[number], text=sentence)
+        if important or not (self._quiet or self._live):
+            self.say(number, sentence)
+
+    def say(self, number: int, sentence: str) -> None:
+        """Says something of a run."""
+        self._console.print(f"preplay: {self.names[number]}: {sentence}", soft_wrap=True, markup=False)
+
+    def _title(self) -> str:
+        return "1 run" if len(self.names) == 1 else f"{len(self.names)} runs"
+
+    def _show_all(self) -> None:
+        going = [run for number, run in enumerate(self._runs) if number not in self._ended]
+        step, steps = sum(run.step for run in self._runs), sum(run.steps for run in self._runs)
+        together = TrainingProgress(step, steps, steps_per_second=sum(run.steps_per_second for run in going))
+        together.seconds_left = max((run.seconds_left for run in going if run.seconds_left is not None), default=None)
+        text = describe(together)
+        self._bar.update(self._all, completed=step, total=steps, text=text)
+        if not self._live and time.monotonic() - self._last_line > TrainingDisplay.LINE_EVERY:
+            self._last_line = time.monotonic()
+            print(f"{self._title()} {step}/{steps} {text}", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "RunsDisplay":
         self._bar.start()
         return self
 

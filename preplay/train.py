@@ -18,10 +18,11 @@ import tyro
 import envs
 from agent import AgentInfo, Experience, TrainConfig, Trainer, TrainingStopped, preset, resume
 from agent.experience.merge import Merged
+from agent.resume import RunState
 from preplay.actors import check_time_limit
 from preplay.card import read_metrics, write_card
 from preplay.errors import UsageError
-from preplay.options import OptionalFolder, OptionalFolders, OptionalInt, TaskName
+from preplay.options import OptionalFolder, OptionalFolders, OptionalInt, OptionalName, TaskName
 from preplay.output import print_object
 from preplay.progress import TrainingDisplay
 from preplay.provenance import provenance
@@ -53,6 +54,14 @@ class Train:
     world, its rewards are replaced by this task's."""
     action_repeat: OptionalInt = None
     """Environment steps that one decision lasts. By default 2 for DMControl, 1 for Gymnasium."""
+    tasks: OptionalName = None
+    """Train on each of these tasks, a,b,c, in the place of TASK: all agents in one process, with their heavy
+    computations in one call, which is what a GPU wants. The run folders are OUT/TASK-seedN, OUT being runs by default.
+    Stopped, the same command goes on."""
+    seeds: OptionalInt = None
+    """Train this many agents on each task, all in one process: seeds --seed, --seed + 1 and so on."""
+    workers: OptionalInt = None
+    """With --tasks or --seeds: processes that step the worlds. By default one a core."""
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
@@ -66,10 +75,18 @@ class Train:
         if run is not None:
             return Train("", config=resume.read(Path(run)).config)
         name = _value(arguments, "--preset") or "small"
-        return Train(tyro.MISSING, preset=name, config=preset(name))
+        task = tyro.MISSING if _value(arguments, "--tasks") is None else ""
+        return Train(task, preset=name, config=preset(name))
 
     def __call__(self) -> None:
         """Trains."""
+        if self.tasks is not None or self.seeds is not None:
+            from preplay.many import train_many
+
+            train_many(self)
+            return
+        if self.workers is not None:
+            raise UsageError("--workers goes with --tasks or --seeds: one agent's world is stepped here")
         if self.resume is not None:
             self._resume(self.resume)
         else:
@@ -84,18 +101,10 @@ class Train:
         if self.config.offline and not self.experience:
             raise UsageError("--offline learns from stored experience alone; name some with --experience FOLDER")
         folder = self.out or Path("runs") / f"{file_name(task.name)}-seed{self.config.seed}"
-        self._check_folder(folder)
-        made = [part for part in (folder, *folder.parents) if not part.exists()]
+        check_folder(folder)
+        made = missing(folder)
         with self._environments(self.task, self.action_repeat) as (env, evaluation_env):
-            task = env.get_wrapper_attr("task")
-            info = AgentInfo(
-                task.name,
-                task.action_repeat,
-                task.decisions,
-                task.can_terminate,
-                envs.winding_angles(evaluation_env),
-                provenance(),
-            )
+            info = agent_info(env.get_wrapper_attr("task"), envs.winding_angles(evaluation_env), provenance())
             self._train(folder, info, env, evaluation_env, made)
 
     def _resume(self, folder: Path) -> None:
@@ -111,12 +120,8 @@ class Train:
                 print(f"the run in {folder} is finished; it goes on when it's given more steps: --steps N")
             self._say(folder)
             return
-        now = provenance()
-        sitting = {"step": state.moment.step, "commit": now["commit"], "date": now["date"]}
-        info.training.setdefault("resumed", []).append(sitting)
-        for name, version in info.training.get("versions", {}).items():
-            if now["versions"].get(name) != version:
-                _note(f"{name} was {version} and is {now['versions'].get(name)}; the run goes on, but not bit for bit")
+        for sentence in begin_sitting(state, provenance()):
+            note(sentence)
         check_room(folder, "make room")
         with self._environments(info.task, info.action_repeat) as (env, evaluation_env):
             self._train(folder, info, env, evaluation_env)
@@ -134,7 +139,7 @@ class Train:
         with TrainingDisplay(info.task, quiet=self.json) as display:
             trainer = Trainer(env, evaluation_env, self.config, info, folder, display.update)
             try:
-                with _signals_stop(trainer) as received:
+                with signals_stop(trainer.stop) as received:
                     if self.resume is not None:
                         trainer.resume()
                     else:
@@ -142,19 +147,19 @@ class Train:
             except BaseException as error:
                 if not resume.exists(folder):
                     # Another process that began the same run meanwhile keeps its files.
-                    self._leave_no_shell(folder if trainer.owns_folder else None, made)
+                    leave_no_shell(folder if trainer.owns_folder else None, made)
                     if isinstance(error, TrainingStopped):
-                        _note("stopped before there was anything to go on from; nothing is kept")
+                        note("stopped before there was anything to go on from; nothing is kept")
                         raise SystemExit(128 + received[0]) from None
                     raise
                 if isinstance(error, TrainingStopped):
-                    _note(f"stopped at step {trainer.progress.step:,}; go on with: {again}")
+                    note(f"stopped at step {trainer.progress.step:,}; go on with: {again}")
                     raise SystemExit(128 + received[0]) from None
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise UsageError(f"the disk is full; nothing is lost: make room and go on with: {again}") from None
                 raise
         if not trainer.exact:
-            _note(f"{info.task} did not repeat its running episode, so the run went on with the next, not bit for bit")
+            note(f"{info.task} did not repeat its running episode, so the run went on with the next, not bit for bit")
         write_card(folder)
         self._say(folder)
 
@@ -180,7 +185,7 @@ class Train:
                 rewards = (
                     f", {merged.relabelled:,} of them with the rewards of {info.task}" if merged.relabelled else ""
                 )
-                _note(f"begins with {merged.decisions:,} decisions from {merged.store}{rewards}")
+                note(f"begins with {merged.decisions:,} decisions from {merged.store}{rewards}")
 
         return fill
 
@@ -204,11 +209,7 @@ class Train:
             "action-repeat": self.action_repeat is not None,
         }
         changed = [name for name, is_given in given.items() if is_given]
-        changed += [
-            each.name.replace("_", "-")
-            for each in fields(TrainConfig)
-            if getattr(replace(self.config, steps=stored.steps), each.name) != getattr(stored, each.name)
-        ]
+        changed += changed_settings(self.config, stored)
         if changed:
             raise UsageError(f"a run that is resumed keeps its settings; only --steps may be new, not --{changed[0]}")
         if self.task and envs.find(self.task).name != info.task:
@@ -220,57 +221,97 @@ class Train:
                 f"preplay train {info.task} --resume {self.resume}"
             )
 
-    def _check_folder(self, folder: Path) -> None:
-        if resume.exists(folder):
-            raise UsageError(
-                f"{str(folder)!r} already holds a run; go on with preplay train --resume {folder}, or choose another "
-                "--out"
-            )
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{str(folder)!r} already holds something; choose another --out, or remove it")
-        check_room(folder)
-
-    def _leave_no_shell(self, folder: Path | None, made: Sequence[Path]) -> None:
-        """Removes what a run wrote that failed before it could be resumed, and the folders made for it."""
-        for left in folder.iterdir() if folder is not None and folder.exists() else ():
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        with contextlib.suppress(OSError):  # a folder that others use by now stays
-            for part in made:
-                part.rmdir()
-
     def _say(self, folder: Path) -> None:
         """The outcome, as it was logged."""
-        final = [record for record in read_metrics(folder) if record["kind"] == "final"]
-        names = ["planner", "policy"]  # in this order they are played
-        task = resume.read(folder).info.task
+        task, final = resume.read(folder).info.task, final_returns(folder)
         if self.json:
-            rows = {
-                name: {key: record[key] for key in ("mean_return", "interval", "returns")}
-                for name, record in zip(names, final, strict=False)
-            }
-            print_object({"folder": str(folder), "task": task, "steps": self.config.steps} | rows)
+            print_object({"folder": str(folder), "task": task, "steps": self.config.steps} | final)
             return
-        for name, record in zip(names, final, strict=False):
+        for name, record in final.items():
             count = len(record["returns"])
             episodes = "1 episode" if count == 1 else f"{count} episodes"
             print(f"{name:8} {record['mean_return']:7.1f} ({interval_text(record['interval'])}) over {episodes}")
         print(f"stored in {folder}; play it with: preplay run {task} --checkpoint {folder}")
 
 
-def check_room(folder: Path, what_to_do: str = "make room or choose another --out") -> None:
-    """Makes sure that a run's first files will fit.
+def agent_info(task: envs.Task, angles: tuple[int, ...], training: dict[str, Any]) -> AgentInfo:
+    """What an agent of a task is for."""
+    return AgentInfo(task.name, task.action_repeat, task.decisions, task.can_terminate, angles, training)
+
+
+def begin_sitting(state: RunState, now: dict[str, Any]) -> list[str]:
+    """Notes in a run's state that it goes on, with what there is `now`; what is to be said of it."""
+    training = state.info.training
+    sitting = {"step": state.moment.step, "commit": now["commit"], "date": now["date"]}
+    training.setdefault("resumed", []).append(sitting)
+    return [
+        f"{name} was {version} and is {now['versions'].get(name)}; the run goes on, but not bit for bit"
+        for name, version in training.get("versions", {}).items()
+        if now["versions"].get(name) != version
+    ]
+
+
+def changed_settings(config: TrainConfig, stored: TrainConfig) -> list[str]:
+    """Names of the options that are not what they were, but for --steps."""
+    config = replace(config, steps=stored.steps)
+    names = [each.name for each in fields(TrainConfig) if getattr(config, each.name) != getattr(stored, each.name)]
+    return [name.replace("_", "-") for name in names]
+
+
+def final_returns(folder: Path) -> dict[str, dict[str, Any]]:
+    """Mean return, interval and returns of a finished run, with its planner and without."""
+    final = [record for record in read_metrics(folder) if record["kind"] == "final"]
+    names = "planner", "policy"  # in this order they are played
+    keys = "mean_return", "interval", "returns"
+    return {name: {key: record[key] for key in keys} for name, record in zip(names, final, strict=False)}
+
+
+def check_folder(folder: Path) -> None:
+    """Makes sure that a run can begin in a folder.
+
+    Raises:
+        UsageError: when it can't.
+    """
+    if resume.exists(folder):
+        raise UsageError(
+            f"{str(folder)!r} already holds a run; go on with preplay train --resume {folder}, or choose another --out"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{str(folder)!r} already holds something; choose another --out, or remove it")
+    check_room(folder)
+
+
+def check_room(folder: Path, what_to_do: str = "make room or choose another --out", runs: int = 1) -> None:
+    """Makes sure that the first files of a run, or of several, will fit.
 
     Raises:
         UsageError: when they won't.
     """
     parent = next(p for p in [folder, *folder.resolve().parents] if p.exists())
-    if shutil.disk_usage(parent).free < ROOM:
-        raise UsageError(f"less than {ROOM >> 20} MB are free for {str(folder)!r}; {what_to_do}")
+    if shutil.disk_usage(parent).free < runs * ROOM:
+        raise UsageError(f"less than {runs * ROOM >> 20} MB are free for {str(folder)!r}; {what_to_do}")
+
+
+def missing(folder: Path) -> list[Path]:
+    """The folders that come to be with this one, itself first."""
+    return [part for part in (folder, *folder.parents) if not part.exists()]
+
+
+def leave_no_shell(folder: Path | None, made: Sequence[Path]) -> None:
+    """Removes what a run wrote that failed before it could be resumed, and the folders made for it."""
+    for left in folder.iterdir() if folder is not None and folder.exists() else ():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    with contextlib.suppress(OSError):  # a folder that others use by now stays
+        for part in made:
+            part.rmdir()
 
 
 @contextlib.contextmanager
-def _signals_stop(trainer: Trainer) -> Iterator[list[int]]:
-    """Lets Ctrl-C and SIGTERM stop a run where it can be resumed; the second time, at once.
+def signals_stop(stop: Callable[[], object]) -> Iterator[list[int]]:
+    """Lets Ctrl-C and SIGTERM stop runs where they can be resumed; the second time, at once.
+
+    Args:
+        stop: asks for it.
 
     Yields:
         The signals received.
@@ -282,7 +323,7 @@ def _signals_stop(trainer: Trainer) -> Iterator[list[int]]:
         if received:
             raise SystemExit(128 + number)
         received.append(number)
-        trainer.stop()
+        stop()
 
     with contextlib.suppress(ValueError):  # not the main thread, which alone receives signals
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -294,7 +335,8 @@ def _signals_stop(trainer: Trainer) -> Iterator[list[int]]:
             signal.signal(restored, handler)
 
 
-def _note(sentence: str) -> None:
+def note(sentence: str) -> None:
+    """Says something on standard error."""
     print(f"preplay: {sentence}", file=sys.stderr)
 
 

@@ -31,9 +31,12 @@ class Answers:
 
     def __call__(self, requests: Sequence[Any]) -> list[Any]:
         """An answer for each request, which are all of one kind; an exception for one that there is none for."""
-        answer: Callable[[Sequence[Any]], list[Any]] = {Propose: self._propose, Rate: self._rate, Update: self._update}[
-            type(requests[0])
-        ]
+        kinds: dict[type, Callable[[Sequence[Any]], list[Any]]] = {
+            Propose: self._propose,
+            Rate: self._rate,
+            Update: self._update,
+        }
+        answer = kinds[type(requests[0])]
         groups: dict[Hashable, list[int]] = {}
         for i, request in enumerate(requests):
             groups.setdefault(request.group, []).append(i)
@@ -100,7 +103,7 @@ class Answers:
             stack([seen(model, each.observations) for model, each in zip(models, lessons, strict=True)]),
             *(stack([each[i] for each in lessons]) for i in range(1, len(Lesson._fields))),
         )
-        target, policy = (stack([each[i] for each in noises]) for i in range(2))
+        target, policy = stack([each.target for each in noises]), stack([each.policy for each in noises])
         # vmap takes no None.
         members = [x.members for x in noises if x.members is not None]
         several = (torch.stack(members),) if members else ()
@@ -170,9 +173,7 @@ class Answers:
 
     def _tensors(self, models: list[WorldModel]) -> Tensors:
         """The models' stacks for computing without gradients; the last ones where nothing has changed since."""
-        versions = tuple(
-            x._version for model in models for x in (*model.parameters(), model.norm.mean, model.norm.var)
-        )
+        versions = tuple(x._version for model in models for x in (*model.parameters(), model.norm.mean, model.norm.var))
         if self._current is None or self._current[:2] != (models, versions):
             self._current = models, versions, prefixed("model.", stacked(models, learned))
         return self._current[2] | prefixed("model.", self._fixed_of(models))

@@ -6,13 +6,11 @@ from typing import Any, Protocol
 
 
 class Request(Protocol):
-    """What a thread asks for.
+    """What a thread asks for."""
 
-    Attributes:
-        order: of its kind. Requests of the lowest order are answered first, and together.
-    """
-
-    order: int
+    @property
+    def order(self) -> int:
+        """Of its kind. Requests of the lowest order are answered first, and together."""
 
 
 Answer = Callable[[Sequence[Any]], Sequence[Any]]

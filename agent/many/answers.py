@@ -11,7 +11,18 @@ from agent.learner import DIVERGED, Learned, Learner
 from agent.losses import Lesson, Noise, policy_loss, world_loss
 from agent.many.padding import cut, stack
 from agent.many.requests import Propose, Rate, Update
-from agent.many.stacked import Networks, Shape, fixed, in_halves, learned, prefixed, seen, stacked, stacked_parameters
+from agent.many.stacked import (
+    Networks,
+    Shape,
+    fixed,
+    in_halves,
+    learned,
+    parameters,
+    prefixed,
+    seen,
+    stacked,
+    stacked_parameters,
+)
 from agent.world_model import WorldModel
 
 Tensors = dict[str, Tensor]
@@ -159,7 +170,7 @@ class Answers:
             for name, x in zip(leaves, found, strict=True)
         }
         for i, model in enumerate(models):
-            for name, parameter in model.named_parameters():
+            for name, parameter in parameters(model).items():
                 if name in gradients:
                     gradient = gradients[name]
                     parameter.grad = None if gradient is None else cut(gradient[i], parameter, in_halves(model, name))
@@ -173,7 +184,9 @@ class Answers:
 
     def _tensors(self, models: list[WorldModel]) -> Tensors:
         """The models' stacks for computing without gradients; the last ones where nothing has changed since."""
-        versions = tuple(x._version for model in models for x in (*model.parameters(), model.norm.mean, model.norm.var))
+        versions = tuple(
+            x._version for model in models for x in (*parameters(model).values(), model.norm.mean, model.norm.var)
+        )
         if self._current is None or self._current[:2] != (models, versions):
             self._current = models, versions, prefixed("model.", stacked(models, learned))
         return self._current[2] | prefixed("model.", self._fixed_of(models))

@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
+@runtime_checkable  # the tests check types while they run
 class Request(Protocol):
     """What a thread asks for."""
 
@@ -44,8 +45,11 @@ class Meeting:
 
         Raises:
             Whatever was raised while it was answered.
+            RuntimeError: when the seat was left, or another thread asks from it.
         """
         with self._lock:
+            if seat not in self._taken or seat in self._asked:
+                raise RuntimeError(f"seat {seat} isn't free to ask: each thread needs one of its own")
             self._asked[seat] = request
             self._answer_if_all_wait()
             while seat not in self._answers:

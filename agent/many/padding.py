@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 
@@ -17,10 +18,13 @@ def stack(tensors: Sequence[Tensor], halves: bool = False) -> Tensor:
     """
     if halves:
         return stack([x.unflatten(0, (2, -1)) for x in tensors]).flatten(1, 2)
+    tensors = [x.detach() for x in tensors]
+    if all(x.shape == tensors[0].shape for x in tensors):
+        return torch.stack(tensors)
     sizes = [max(sizes) for sizes in zip(*(x.shape for x in tensors), strict=True)]
     stacked = tensors[0].new_zeros((len(tensors), *sizes))
     for row, x in zip(stacked, tensors, strict=True):
-        row[tuple(slice(size) for size in x.shape)].copy_(x.detach())
+        row[tuple(slice(size) for size in x.shape)].copy_(x)
     return stacked
 
 

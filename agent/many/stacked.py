@@ -8,6 +8,7 @@ every layer, is masked out of likelihoods, and has no gradient.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -59,12 +60,22 @@ def seen(model: WorldModel, observation: Float[Tensor, "*S O"]) -> Float[Tensor,
     return observation[..., _order(model)] if model.angles else observation
 
 
+_parameters: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
+
+
+def parameters(module: nn.Module) -> dict[str, Tensor]:
+    """A module's parameters by name. They are looked for once: those of ours are only ever changed in place."""
+    if module not in _parameters:
+        _parameters[module] = dict(module.named_parameters())
+    return _parameters[module]
+
+
 def learned(model: WorldModel) -> dict[str, Tensor]:
     """What of a model is stacked and changes while it learns, by the names it has in a `Template`."""
     mean, var = model.norm.mean, model.norm.var
     if model.angles:
         mean, var = mean[_order(model)], var[_order(model)]
-    return dict(model.named_parameters()) | {"norm.mean": mean, "norm.var": var}
+    return parameters(model) | {"norm.mean": mean, "norm.var": var}
 
 
 def fixed(model: WorldModel) -> dict[str, Tensor]:
@@ -90,7 +101,7 @@ def stacked(models: Sequence[WorldModel], of: Callable[[WorldModel], dict[str, T
 
 def stacked_parameters(modules: Sequence[nn.Module]) -> dict[str, Tensor]:
     """The parameters of modules of one kind, (n, ...) each."""
-    own = [dict(module.named_parameters()) for module in modules]
+    own = [parameters(module) for module in modules]
     return {name: stack([each[name] for each in own]) for name in own[0]}
 
 

@@ -105,6 +105,28 @@ def stacked_parameters(modules: Sequence[nn.Module]) -> dict[str, Tensor]:
     return {name: stack([each[name] for each in own]) for name in own[0]}
 
 
+class _FlatLinear(nn.Linear):
+    """A linear layer that sees its input as one matrix.
+
+    Of inputs with more dimensions torch makes as many small products, each with a copy of the weights, where the
+    weights are those of many agents.
+    """
+
+    def forward(self, x: Float[Tensor, "*S I"]) -> Float[Tensor, "*S O"]:
+        if x.ndim == 2:
+            return super().forward(x)
+        return super().forward(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+
+
+def _flatten_inputs(module: nn.Module) -> None:
+    """Replaces all linear layers inside a module."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear):
+            setattr(module, name, _FlatLinear(child.in_features, child.out_features))
+        else:
+            _flatten_inputs(child)
+
+
 class Template(WorldModel):
     """A world model whose own tensors are never used: those of many agents take their place."""
 
@@ -117,6 +139,7 @@ class Template(WorldModel):
         self.register_buffer("discount", torch.zeros(()))
         self.register_buffer("kind", torch.zeros(shape.inputs))
         self.real = torch.ones(shape.action_dim)
+        _flatten_inputs(self)
 
     def observe(self, observation: Float[Tensor, "*S I"]) -> Float[Tensor, "*S I"]:
         """Of elements in the order of `seen`."""

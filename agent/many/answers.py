@@ -14,6 +14,7 @@ from agent.many.requests import Propose, Rate, Update
 from agent.many.stacked import (
     Networks,
     Shape,
+    alike,
     fixed,
     in_halves,
     learned,
@@ -38,7 +39,7 @@ class Answers:
     def __init__(self) -> None:
         self._networks: dict[tuple[Shape, torch.device], Networks] = {}
         self._fixed: dict[tuple[int, ...], tuple[list[WorldModel], Tensors]] = {}
-        self._current: tuple[list[WorldModel], tuple[int, ...], Tensors] | None = None
+        self._current: dict[Hashable, tuple[list[WorldModel], tuple[int, ...], Tensors]] = {}
 
     def __call__(self, requests: Sequence[Any]) -> list[Any]:
         """An answer for each request, which are all of one kind; an exception for one that there is none for."""
@@ -187,9 +188,10 @@ class Answers:
         versions = tuple(
             x._version for model in models for x in (*parameters(model).values(), model.norm.mean, model.norm.var)
         )
-        if self._current is None or self._current[:2] != (models, versions):
-            self._current = models, versions, prefixed("model.", stacked(models, learned))
-        return self._current[2] | prefixed("model.", self._fixed_of(models))
+        key = alike(models[0])
+        if key not in self._current or self._current[key][:2] != (models, versions):
+            self._current[key] = models, versions, prefixed("model.", stacked(models, learned))
+        return self._current[key][2] | prefixed("model.", self._fixed_of(models))
 
     def _fixed_of(self, models: list[WorldModel]) -> Tensors:
         key = tuple(id(model) for model in models)

@@ -26,7 +26,8 @@ from tests.preplay.test_wrong_input import assert_one_sentence
 
 OWN = "tests.envs.own:Ending-v0"
 QUICK = ["--preset", "tiny", "--steps", "48", "--random-steps", "40", "--evaluate-every", "0", "--final-episodes", "1",
-         "--planning.samples", "8", "--planning.iterations", "1", "--learner.batch-size", "16"]  # fmt: skip
+         "--planning.samples", "8", "--planning.iterations", "1", "--learner.batch-size", "16",
+         "--updates-per-decision", "1"]  # fmt: skip
 PENDULUM = "InvertedPendulum-v5"
 TASKS = ["--tasks", f"{PENDULUM},{OWN}", *QUICK]
 NAMES = [f"{task}-seed{seed}" for task in (PENDULUM, "tests.envs.own-Ending-v0") for seed in (3, 4)]
@@ -154,7 +155,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(preplay, tmp_path, monkey
 def test_runs_that_were_stopped_go_on(tmp_path, number):
     # As a user would, and without the checks of shapes, which take longer than the training.
     command = [Path(sys.executable).with_name("preplay"), "train", PENDULUM, "--seeds", "2", *QUICK]
-    command += ["--steps", "120", "--random-steps", "110", "--out", str(tmp_path)]
+    command += ["--steps", "60", "--random-steps", "54", "--out", str(tmp_path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
     while len(list(tmp_path.glob("**/state.json"))) < 2 and time.monotonic() < end:
@@ -170,7 +171,7 @@ def test_runs_that_were_stopped_go_on(tmp_path, number):
     for folder in folders:
         assert resume.read(folder).moment.finished
         (sitting,) = describe(folder)["training"]["resumed"]
-        assert sitting["step"] < 120
+        assert sitting["step"] < 60
 
 
 def test_a_display_of_many(capsys, monkeypatch):

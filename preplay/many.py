@@ -1,5 +1,7 @@
 """`preplay train --tasks A,B,C --seeds N`: many agents in one process."""
 
+import os
+import sys
 import traceback
 from dataclasses import dataclass, replace
 from functools import partial
@@ -156,7 +158,13 @@ def _train(runs: list[Run], options: Train) -> dict[Path, str]:
 
         with signals_stop(stop) as received:
             lives = [partial(_live, run, trainer) for run, trainer in zip(runs, trainers, strict=True)]
-            outcomes = together.run(lives, options.config.threads, ended)
+            try:
+                outcomes = together.run(lives, options.config.threads, ended)
+            except SystemExit as second:
+                # At once: what the threads compute can't be waited for, and the interpreter can't end beneath them.
+                worlds.end()
+                sys.stderr.flush()
+                os._exit(second.code if isinstance(second.code, int) else 1)
     for number, trainer in enumerate(trainers):
         if not trainer.exact:
             display.say(number, "its environment did not repeat the running episode, so the run went on with the next")

@@ -82,7 +82,7 @@ class Together:
             if on_end is not None:
                 on_end(number, outcomes[number])
 
-        # Daemons, so that a program which must end at once can.
+        # Daemons, so that a program which must end at once can, by os._exit.
         living = [threading.Thread(target=live, args=(i,), name=f"run-{i}", daemon=True) for i in range(len(runs))]
         for thread in living:
             thread.start()

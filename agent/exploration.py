@@ -16,18 +16,19 @@ class CorrelatedNoise:
     Args:
         size: elements of a vector.
         time: decisions after which all but 1/e of a deviate is forgotten; 0 for white noise in all episodes.
+        share: probability that an episode's noise is correlated.
 
     Attributes:
         last: (A + 1,) the newest vector, and the share of it that goes on: all that there is to save.
     """
 
-    def __init__(self, size: int, time: float) -> None:
-        self.last = np.zeros(size + 1)
+    def __init__(self, size: int, time: float, share: float = 0.5) -> None:
+        self.last, self._share = np.zeros(size + 1), share
         self._keep = math.exp(-1 / time) if time else 0.0
 
     def begin(self, rng: np.random.Generator) -> None:
         """Forgets what was; call it when an episode begins."""
-        self.last = np.append(rng.standard_normal(len(self.last) - 1), self._keep * (rng.random() < 0.5))
+        self.last = np.append(rng.standard_normal(len(self.last) - 1), self._keep * (rng.random() < self._share))
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """The next vector (A,)."""

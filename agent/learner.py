@@ -4,6 +4,7 @@ After TD-MPC2 (arXiv 2310.16828): joint-embedding prediction of latents, rewards
 unrolled latent trajectory, and a maximum-entropy policy prior trained on the value ensemble. See `agent.losses`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +106,7 @@ class Learner:
         self.slow.follow(self.model, self.config.target_rate)
         return Learned(world.metrics | {"gradient_norm": norm.detach()} | diagnostics, world.errors)
 
-    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[Tensor]) -> Tensor:
+    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         """A step against the gradient, whose norm it returns."""
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -15,7 +15,7 @@ def correlations(noise: CorrelatedNoise, rng: np.random.Generator) -> list[float
 
 @pytest.mark.parametrize("time", [4.0, 50.0])
 def test_in_half_of_the_episodes_noise_forgets_in_the_time_it_is_given(time):
-    rng, noise = np.random.default_rng(0), CorrelatedNoise(4000, time)
+    rng, noise = np.random.default_rng(1), CorrelatedNoise(4000, time)
     found = np.array([correlations(noise, rng) for _ in range(40)])
     white = abs(found).max(axis=1) < 0.1
     assert 10 < white.sum() < 30

@@ -96,7 +96,7 @@ class PlanningConfig:
     iterations: int = 3
     elites: int = 24
     proposals: int = 16
-    bootstrap: Literal["last", "mean"] = "mean"
+    bootstrap: Literal["last", "mean"] = "last"
     knots: int | None = None
     interpolation: Literal["zero", "linear", "cubic"] = "cubic"
     noise_beta: float | None = None
@@ -245,9 +245,9 @@ class TrainConfig:
         steps: environment steps, action repeat included.
         seed: the one seed that all randomness of the run flows from.
         random_steps: environment steps of random actions to begin with.
-        noise_time: decisions over which random actions and exploration noise resemble each other, which is what moves
-            a body with inertia (the Ornstein-Uhlenbeck process of DDPG, arXiv 1509.02971); 0 for uniformly random
-            actions and white noise.
+        noise_time: decisions over which random actions and exploration noise resemble each other in half of the
+            episodes, which moves bodies that have inertia (the Ornstein-Uhlenbeck process of DDPG, arXiv 1509.02971); 0
+            for uniformly random actions and white noise.
         updates_per_decision: gradient updates for each decision taken.
         overlap: decisions in a stretch of acting while a second thread learns, for two cores; 0 to act and learn in
             turn, on one. The agent then acts with what it had learned when the stretch began, and it learns from what

@@ -6,29 +6,33 @@ import numpy as np
 
 
 class CorrelatedNoise:
-    """Normal deviates, one vector a decision, each of which resembles the one before: a first-order process.
+    """Normal deviates, one vector a decision; in every other episode, by chance, each resembles the one before.
 
-    White noise hardly moves a body with inertia, since its pushes cancel out. The Ornstein-Uhlenbeck process of DDPG
-    (Lillicrap et al., arXiv 1509.02971), in discrete time and with variance 1 at every moment.
+    White noise hardly moves a body with inertia, since its pushes cancel out: the pole of cartpole-swingup-sparse never
+    comes up by it. The Ornstein-Uhlenbeck process of DDPG (Lillicrap et al., arXiv 1509.02971), here in discrete time
+    and with variance 1 at every moment, moves it. What has to be balanced is lost by it more often, so half of the
+    episodes have white noise.
 
     Args:
         size: elements of a vector.
-        time: decisions after which all but 1/e of a deviate is forgotten; 0 for white noise.
+        time: decisions after which all but 1/e of a deviate is forgotten; 0 for white noise in all episodes.
+        share: probability that an episode's noise is correlated.
 
     Attributes:
-        last: (A,) the newest vector.
+        last: (A + 1,) the newest vector, and the share of it that goes on: all that there is to save.
     """
 
-    def __init__(self, size: int, time: float) -> None:
-        self.last = np.zeros(size)
+    def __init__(self, size: int, time: float, share: float = 0.5) -> None:
+        self.last, self._share = np.zeros(size + 1), share
         self._keep = math.exp(-1 / time) if time else 0.0
 
     def begin(self, rng: np.random.Generator) -> None:
         """Forgets what was; call it when an episode begins."""
-        self.last = rng.standard_normal(len(self.last))
+        self.last = np.append(rng.standard_normal(len(self.last) - 1), self._keep * (rng.random() < self._share))
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """The next vector (A,)."""
-        fresh = rng.standard_normal(len(self.last))
-        self.last = self._keep * self.last + math.sqrt(1 - self._keep**2) * fresh
-        return self.last
+        before, keep = self.last[:-1], self.last[-1]
+        now = keep * before + math.sqrt(1 - keep**2) * rng.standard_normal(len(before))
+        self.last = np.append(now, keep)
+        return now

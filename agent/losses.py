@@ -74,11 +74,11 @@ class SlowNetworks(nn.Module):
     @torch.no_grad()
     def follow(self, model: WorldModel, rate: float) -> None:
         """Moves a little towards the model."""
-        parts = [(self.value, model.value)]
+        parts: list[tuple[nn.Module, nn.Module]] = [(self.value, model.value)]
         if self.encoder is not None:
             parts.append((self.encoder, model.encoder))
-        slow = [p for mine, _ in parts for p in mine.parameters()]
-        fast = [p for _, theirs in parts for p in theirs.parameters()]
+        slow: list[Tensor] = [p for mine, _ in parts for p in mine.parameters()]
+        fast: list[Tensor] = [p for _, theirs in parts for p in theirs.parameters()]
         torch._foreach_lerp_(slow, fast, rate)
 
     def encode(self, model: WorldModel, observations: Float[Tensor, "T M O"]) -> Float[Tensor, "T M L"]:

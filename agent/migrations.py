@@ -56,7 +56,7 @@ def _from_1(old: Description) -> Description:
 
 
 def _from_2(old: Description) -> Description:
-    before = {
+    before: dict[str, Any] = {
         "noise_time": 0.0,
         "model": {"encoder_blocks": 0, "reward_head": "own"},
         "planning": {"bootstrap": "last"},

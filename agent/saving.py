@@ -100,7 +100,7 @@ class State:
         known = {}
         if self._priorities is not None:
             known = _as_tensors(self._priorities) | {
-                "priorities.values": torch.empty(moment.priorities, dtype=torch.float64)
+                "priorities.values": torch.empty(moment.priorities, dtype=torch.float64, device="meta")
             }
         tensors = resume.read_state_tensors(folder, state, self._always() | plan | known)
 

@@ -16,6 +16,12 @@ def write_card(folder: Path) -> None:
     attach(folder, "CARD.md", card(description, records).encode())
 
 
+def _together(training: dict[str, Any]) -> list[str]:
+    """What to say of an agent that others were trained beside, who share its time."""
+    together = training.get("together", 1)
+    return [f"- Trained in one process with {together - 1} others"] if together > 1 else []
+
+
 def _began_with(training: dict[str, Any]) -> list[str]:
     """What to say of an agent that did not begin with nothing."""
     given = training.get("given")
@@ -85,6 +91,7 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
         f"- Time: {hours:.2f} hours, evaluations included, with {threads} on {training.get('machine')}, "
         f"matrix products at torch's {config['matmul_precision']!r} precision",
         f"- Weights: {description['precision']}, as they were evaluated below",
+        *_together(training),
         *_began_with(training),
         *_resumed(training),
         *_evaluated_later(training, config["planning"]),

@@ -185,7 +185,7 @@ def _trainer(
     env, evaluation_env = worlds
     if run.state is None:
         task = env.get_wrapper_attr("task")
-        info = agent_info(task, evaluation_env.apply(envs.winding_angles), dict(now))
+        info = agent_info(task, evaluation_env.apply(envs.winding_angles), now | {"together": together.count})
     else:
         info = run.state.info
         for sentence in begin_sitting(run.state, now):

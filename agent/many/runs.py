@@ -43,10 +43,13 @@ class Together:
 
     Args:
         count: of runs.
+
+    Attributes:
+        count: of runs.
     """
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._meeting = Meeting(count, Answers())
 
     def engine(self, number: int) -> Engine:
@@ -66,8 +69,8 @@ class Together:
             threads: torch threads of each.
             on_end: called with a run's number and outcome as soon as it ends, on its thread.
         """
-        if len(runs) != self._count:
-            raise ValueError(f"there are {len(runs)} runs; expected {self._count}")
+        if len(runs) != self.count:
+            raise ValueError(f"there are {len(runs)} runs; expected {self.count}")
         outcomes: list[Outcome[T]] = [Outcome(None, RuntimeError("it never began")) for _ in runs]
 
         def live(number: int) -> None:

@@ -69,8 +69,24 @@ _ALL = (
         ("--updates-per-decision", "1"),
         kind="control",
     ),
+    Variant(
+        "tdmpc2",
+        "How well does TD-MPC2's recipe learn at the same size, with observations normalised as in all variants?",
+        (
+            *("--updates-per-decision", "1", "--random-steps", "5000", "--noise-time", "0"),
+            *("--learner.returns", "single", "--learner.contrast-weight", "0", "--learner.no-slow-encoder"),
+            *("--learner.imitation-weight", "0", "--learner.priority-exponent", "0", "--learner.weight-decay", "0"),
+            *("--model.reward-head", "own"),
+        ),
+        kind="control",
+    ),
     # An ablation is a line here.
     Variant("single-step-returns", "What do multi-step returns add?", ("--learner.returns", "single")),
+    Variant("no-contrast", "What does telling latents apart add?", ("--learner.contrast-weight", "0")),
+    Variant("fast-encoder", "What does a slow encoder of targets add?", ("--learner.no-slow-encoder",)),
+    Variant("no-imitation", "What does learning from the planner's actions add?", ("--learner.imitation-weight", "0")),
+    Variant("uniform-replay", "What do fading priorities add?", ("--learner.priority-exponent", "0")),
+    Variant("white-noise", "What does exploring with correlated noise add?", ("--noise-time", "0")),
 )
 VARIANTS = {variant.name: variant for variant in _ALL}
 

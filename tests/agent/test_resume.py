@@ -18,6 +18,7 @@ from tests.agent.toy import Point
 
 CONFIG = replace(
     preset("tiny"),
+    updates_per_decision=1,
     steps=90,
     random_steps=30,
     evaluate_every=40,
@@ -274,6 +275,7 @@ WRONG = {
     "rngs": [None, {}, {"sampling": 3}, {name: {"state": 1} for name in ("episode_seeds", "random_actions")}],
     "plan_elites": ["none", -1, 10**9, 2],
     "plan_age": [None, -1, []],
+    "priorities": [None, -1, 10**12, "all", 1],
     "log": [None, -1, "0", 10**9],
     "experience": [None, {}, [], {"segment": 1}],
     "seconds": [None, "long"],

@@ -12,7 +12,14 @@ from agent.config import LearnerConfig, from_dict, to_dict
 from tests.agent.toy import Point
 
 SHORT = replace(
-    preset("tiny"), steps=120, random_steps=40, evaluate_every=60, evaluation_episodes=2, final_episodes=3, device="cpu"
+    preset("tiny"),
+    updates_per_decision=1,
+    steps=120,
+    random_steps=40,
+    evaluate_every=60,
+    evaluation_episodes=2,
+    final_episodes=3,
+    device="cpu",
 )
 
 

@@ -20,6 +20,12 @@ def test_variants_set_what_they_say():
     assert of["planner-off"].planning.planner == "policy"
     assert of["one-update"].updates_per_decision == 1
     assert of["single-step-returns"].learner.returns == "single"
+    assert of["tdmpc2"].learner.contrast_weight == of["tdmpc2"].noise_time == 0
+    assert not of["tdmpc2"].learner.slow_encoder
+    assert not of["fast-encoder"].learner.slow_encoder
+    # An ablation that is no different from the agent as it is would say nothing.
+    changed = [variant for variant, config in of.items() if variant != "full" and config == of["full"]]
+    assert changed == []
 
 
 def test_a_preset_of_its_own_replaces_the_usual_one():

@@ -51,6 +51,7 @@ def test_each_is_an_ordinary_run(done):
         assert {"config.json", "metrics.jsonl", "CARD.md", "experience"} <= {x.name for x in (folder / name).iterdir()}
         assert resume.read(folder / name).moment.finished
         assert f"preplay: {name}: finished" in err
+    assert "- Trained in one process with 3 others\n" in (folder / NAMES[0] / "CARD.md").read_text()
     assert [line.split()[0] for line in out.splitlines()[:4]] == NAMES
     assert "preplay run InvertedPendulum-v5 --checkpoint" in out
     assert Agent.load(folder / NAMES[3]).info.can_terminate

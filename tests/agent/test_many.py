@@ -82,6 +82,8 @@ def trainers(folder, config=CONFIG, worlds=WORLDS, together=None):
         engine = None if together is None else together.engine(i)
         seeded = replace(config, seed=i)
         made.append(Trainer(make(), make(), seeded, copy.deepcopy(info), folder / str(i), engine=engine))
+        # What has learned nothing scores all candidates alike, and rounding would choose among them.
+        shake(made[-1].agent.model, 0.2)
     return made
 
 
@@ -106,7 +108,7 @@ def assert_alike(one, other):
     for a, b in zip(one, other, strict=True):
         assert a.keys() == b.keys()
         # What is evaluated last was stored in half precision, where rounding can tip a weight to its neighbour.
-        rtol = 2e-2 if a["kind"] == "final" else 1e-3
+        rtol = 2e-2 if a["kind"] == "final" else 5e-3
         for key in a.keys() - timed:
             if isinstance(a[key], float | list) and key != "seeds" and key != "lengths":
                 expected = [np.nan if x is None else x for x in np.atleast_1d(np.array(b[key], dtype=object))]

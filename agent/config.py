@@ -96,7 +96,7 @@ class PlanningConfig:
     iterations: int = 3
     elites: int = 24
     proposals: int = 16
-    bootstrap: Literal["last", "mean"] = "last"
+    bootstrap: Literal["last", "mean"] = "mean"
     knots: int | None = None
     interpolation: Literal["zero", "linear", "cubic"] = "cubic"
     noise_beta: float | None = None

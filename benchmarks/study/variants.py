@@ -76,12 +76,17 @@ _ALL = (
             *("--updates-per-decision", "1", "--random-steps", "5000", "--noise-time", "0"),
             *("--learner.returns", "single", "--learner.contrast-weight", "0", "--learner.no-slow-encoder"),
             *("--learner.imitation-weight", "0", "--learner.priority-exponent", "0", "--learner.weight-decay", "0"),
-            *("--model.reward-head", "own"),
+            *("--model.reward-head", "own", "--planning.bootstrap", "last"),
         ),
         kind="control",
     ),
     # An ablation is a line here.
     Variant("single-step-returns", "What do multi-step returns add?", ("--learner.returns", "single")),
+    Variant(
+        "last-value",
+        "What does averaging predicted returns over depths add, to ending them where the horizon ends?",
+        ("--planning.bootstrap", "last"),
+    ),
     Variant("no-contrast", "What does telling latents apart add?", ("--learner.contrast-weight", "0")),
     Variant("fast-encoder", "What does a slow encoder of targets add?", ("--learner.no-slow-encoder",)),
     Variant("no-imitation", "What does learning from the planner's actions add?", ("--learner.imitation-weight", "0")),

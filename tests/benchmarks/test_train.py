@@ -45,7 +45,7 @@ def trainer(tmp_path, monkeypatch):
 def save_state(folder, steps=50_000, finished=True, variant="full", task="cheetah-run"):
     """What a run is resumed from, without tensors."""
     config = replace(variants.configuration(variants.find(variant)), steps=steps)
-    moment = Moment(steps, Counts(), None, None, {}, None, 0, 0, {}, 1.0, 0.0, finished, "cpu")
+    moment = Moment(steps, Counts(), None, None, {}, None, 0, 0, 0, {}, 1.0, 0.0, finished, "cpu")
     resume.write(folder, config, AgentInfo(task, 2, 500, False, (), {}), moment, {})
 
 

@@ -202,7 +202,7 @@ def test_what_is_copied_into_a_run_would_be_lost(preplay, undisturbed, tmp_path)
 def test_another_process_that_began_in_the_same_folder_keeps_its_files(preplay, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with Experience(out / "experience") as theirs:
-        monkeypatch.setattr("preplay.train.Train._check_folder", lambda *_: None)  # both saw an empty folder
+        monkeypatch.setattr("preplay.train.check_folder", lambda *_: None)  # both saw an empty folder
         assert_one_sentence(preplay("train", "Reacher-v5", *QUICK, "--out", out), "another process")
         theirs.begin([0.0], task="theirs")
         theirs.add([0.0], 1.0, [0.0], False, True)

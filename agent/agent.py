@@ -139,6 +139,7 @@ class Agent:
 
         Raises:
             ObservationError: for a wrong shape, NaN or infinity.
+            ValueError: for noise of a wrong shape.
         """
         x = self._observation(observation)
         deviates = None
@@ -266,8 +267,8 @@ class Agent:
         return torch.randn(batch, self.model.action_dim, generator=self.generator, device=self.device)
 
     def _deviates(self, noise: ArrayLike, batch: int) -> Tensor:
-        deviates = torch.as_tensor(np.asarray(noise, np.float32), device=self.device)
-        return deviates.expand(batch, self.model.action_dim)
+        deviates = np.broadcast_to(np.asarray(noise, np.float32), (batch, self.model.action_dim))
+        return torch.tensor(deviates, device=self.device)
 
     def _observation(self, observation: ArrayLike) -> Tensor:
         x = np.asarray(observation, np.float32)

@@ -19,20 +19,20 @@ class CorrelatedNoise:
         share: probability that an episode's noise is correlated.
 
     Attributes:
-        last: (A + 1,) the newest vector, and the share of it that goes on: all that there is to save.
+        state: (A + 1,) the newest vector, and the share of it that goes on: all that there is to save.
     """
 
     def __init__(self, size: int, time: float, share: float = 0.5) -> None:
-        self.last, self._share = np.zeros(size + 1), share
+        self.state, self._share = np.zeros(size + 1), share
         self._keep = math.exp(-1 / time) if time else 0.0
 
     def begin(self, rng: np.random.Generator) -> None:
         """Forgets what was; call it when an episode begins."""
-        self.last = np.append(rng.standard_normal(len(self.last) - 1), self._keep * (rng.random() < self._share))
+        self.state = np.append(rng.standard_normal(len(self.state) - 1), self._keep * (rng.random() < self._share))
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """The next vector (A,)."""
-        before, keep = self.last[:-1], self.last[-1]
+        before, keep = self.state[:-1], self.state[-1]
         now = keep * before + math.sqrt(1 - keep**2) * rng.standard_normal(len(before))
-        self.last = np.append(now, keep)
+        self.state = np.append(now, keep)
         return now

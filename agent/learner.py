@@ -15,8 +15,9 @@ from torch import Tensor
 from agent.config import LearnerConfig
 from agent.errors import DivergedError
 from agent.experience import Batch
-from agent.losses import Lesson, Noise, SlowNetworks, policy_loss, world_loss
+from agent.losses import Lesson, Noise, policy_loss, world_loss
 from agent.optimizers import optimizer_tensors, restore_optimizer
+from agent.slow_networks import SlowNetworks
 from agent.world_model import WorldModel
 
 DIVERGED = "the losses or the critic's targets are NaN or infinite"

@@ -111,7 +111,7 @@ class State:
         self._learner.restore(under("learner."))
         hand_over(self._learner, agent)
         agent.generator.set_state(tensors["generator"])
-        self._noise.last = tensors["noise"].numpy().copy()
+        self._noise.state = tensors["noise"].numpy().copy()
         if self._priorities is not None:
             try:
                 self._priorities.restore({name: x.numpy() for name, x in under("priorities.").items()})
@@ -127,7 +127,7 @@ class State:
         """What the state holds whatever the moment."""
         tensors = {f"model.{name}": x for name, x in self._learner.model.state_dict().items()}
         tensors |= {f"learner.{name}": x for name, x in self._learner.state(self._counts.updates > 0).items()}
-        noise = torch.tensor(self._noise.last, dtype=torch.float64)
+        noise = torch.tensor(self._noise.state, dtype=torch.float64)
         return tensors | {"generator": self._agent.generator.get_state(), "noise": noise}
 
     def _plan(self) -> dict[str, Tensor]:

@@ -212,12 +212,6 @@ class WorldModel(nn.Module):
         action, _ = self.act(latent)
         return self.two_hot.decode(self.value_logits(latent, action)).mean(dim=0)
 
-    def propose(
-        self, latent: Float[Tensor, "B L"], count: int, horizon: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "B P H A"]:
-        """Action sequences that the policy prior would choose in imagination, the first one without noise."""
-        return self.follow_policy(latent, self.proposal_noise(count, horizon, generator))
-
     def proposal_noise(
         self, count: int, horizon: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "H P A"]:

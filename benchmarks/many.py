@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
-from agent import PRESETS, AgentInfo, Progress, TrainConfig, Trainer, TrainingStopped
+from agent import PRESETS, Progress, TrainConfig, Trainer, TrainingStopped
 from agent.agent import choose_device
 from agent.checkpoint import write_atomically
 from agent.config import to_dict
@@ -44,6 +44,7 @@ from benchmarks.training import spread
 from preplay.errors import UsageError, one_sentence
 from preplay.provenance import provenance
 from preplay.remote import Worlds
+from preplay.train import agent_info
 
 SETTLING = 50  # decisions between the random ones and those that are timed
 
@@ -126,7 +127,7 @@ def measure(options: Many, count: int) -> float:
         if count == 1:
             env, evaluation_env = (envs.make(tasks[0]) for _ in "ab")
             clock = Clock([env.get_wrapper_attr("task").action_repeat], config, options.decisions)
-            info = info_of(env.get_wrapper_attr("task"), envs.winding_angles(evaluation_env))
+            info = agent_info(env.get_wrapper_attr("task"), envs.winding_angles(evaluation_env), {})
             clock.trainers = [Trainer(env, evaluation_env, config, info, folder / "0", partial(clock.tick, 0))]
             with contextlib.suppress(TrainingStopped):
                 clock.trainers[0].run()
@@ -136,18 +137,13 @@ def measure(options: Many, count: int) -> float:
         clock = Clock([task.action_repeat for task in known], config, options.decisions)
         together = Together(count)
         for i, (task, (env, evaluation_env)) in enumerate(zip(known, worlds.envs, strict=True)):
-            info = info_of(task, evaluation_env.apply(envs.winding_angles))
+            info = agent_info(task, evaluation_env.apply(envs.winding_angles), {})
             seeded, show = replace(config, seed=config.seed + i), partial(clock.tick, i)
             clock.trainers.append(Trainer(env, evaluation_env, seeded, info, folder / str(i), show, together.engine(i)))
         for outcome in together.run([trainer.run for trainer in clock.trainers], config.threads):
             if outcome.error is not None and not isinstance(outcome.error, TrainingStopped):
                 raise outcome.error
         return clock.speed
-
-
-def info_of(task: envs.Task, angles: tuple[int, ...]) -> AgentInfo:
-    """What an agent of a task is for."""
-    return AgentInfo(task.name, task.action_repeat, task.decisions, task.can_terminate, angles)
 
 
 class Clock:

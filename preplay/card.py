@@ -18,8 +18,8 @@ def write_card(folder: Path) -> None:
 
 def _together(training: dict[str, Any]) -> list[str]:
     """What to say of an agent that others were trained beside, who share its time."""
-    together = training.get("together", 1)
-    return [f"- Trained in one process with {together - 1} others"] if together > 1 else []
+    others = training.get("together", 1) - 1
+    return [f"- Trained in one process with {others} other{'s' if others > 1 else ''}"] if others else []
 
 
 def _began_with(training: dict[str, Any]) -> list[str]:

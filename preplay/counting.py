@@ -1,12 +1,12 @@
 """What a terminal shows while something is counted through."""
 
-from types import TracebackType
-
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from preplay.display import Display
 
-class CountDisplay:
+
+class CountDisplay(Display):
     """A live line on standard error, where that is a terminal.
 
     Args:
@@ -31,12 +31,3 @@ class CountDisplay:
     def update(self, done: int, total: int) -> None:
         """So many are done of so many."""
         self._bar.update(self._row, completed=done, total=max(total, 1))
-
-    def __enter__(self) -> "CountDisplay":
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()

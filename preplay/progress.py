@@ -5,15 +5,15 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agent import Progress as TrainingProgress
+from preplay.display import Display
 
 
-class TrainingDisplay:
+class TrainingDisplay(Display):
     """A live line with return, steps per second, milliseconds a plan and the time left.
 
     On a terminal it is redrawn in place; in a log file a line is written every half minute. It goes to standard error,
@@ -30,14 +30,7 @@ class TrainingDisplay:
         self.task, self.quiet = task, quiet
         console = Console(stderr=True)
         self._live = not quiet and console.is_terminal
-        self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            console=console,
-            disable=not self._live,
-        )
+        self._bar = _steps_bar(console, self._live)
         self._row = self._bar.add_task(task, total=None, text="")
         self._last_line = 0.0
 
@@ -51,17 +44,8 @@ class TrainingDisplay:
             self._last_line = time.monotonic()
             print(f"{self.task} {progress.step}/{progress.steps} {text}", file=sys.stderr, flush=True)
 
-    def __enter__(self) -> "TrainingDisplay":
-        self._bar.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-
-class RunsDisplay:
+class RunsDisplay(Display):
     """What `TrainingDisplay` is for one run, for many: a line of all together and, where they fit, one of each.
 
     In a log file only the line of all is written, and what is said of one. It may be told from any thread.
@@ -77,14 +61,7 @@ class RunsDisplay:
         self._runs = [TrainingProgress(0, steps) for steps in runs.values()]
         self._console = Console(stderr=True, highlight=False)
         self._live, self._quiet = not quiet and self._console.is_terminal, quiet
-        self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            console=self._console,
-            disable=not self._live,
-        )
+        self._bar = _steps_bar(self._console, self._live)
         self._all = self._bar.add_task(self._title(), total=None, text="")
         each = len(names) + 2 <= self._console.height
         self._rows = [self._bar.add_task(name, total=None, text="") for name in names] if each else []
@@ -128,17 +105,8 @@ class RunsDisplay:
             self._last_line = time.monotonic()
             print(f"{self._title()} {step}/{steps} {text}", file=sys.stderr, flush=True)
 
-    def __enter__(self) -> "RunsDisplay":
-        self._bar.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-
-class EpisodeDisplay:
+class EpisodeDisplay(Display):
     """A live line while episodes are played, on standard error.
 
     Args:
@@ -176,14 +144,17 @@ class EpisodeDisplay:
             self._last = episode
         self._bar.update(self._row, advance=1 / (self.decisions or 1000), text=text)
 
-    def __enter__(self) -> "EpisodeDisplay":
-        self._bar.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+def _steps_bar(console: Console, live: bool) -> Progress:
+    """Of environment steps, with a text beside it."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=console,
+        disable=not live,
+    )
 
 
 def describe(progress: TrainingProgress) -> str:

@@ -129,7 +129,7 @@ def test_the_import_costs_little():
     # In turn, so that a slow minute of the machine falls on both alike.
     ours, torch = zip(*((seconds("from agent import Agent"), seconds("import torch")) for _ in range(3)), strict=True)
     if min(ours) >= 2:
-        assert min(a - b for a, b in zip(ours, torch, strict=True)) < 0.5
+        assert min(ours) < min(torch) + 0.5
 
 
 def test_the_import_leaves_out_what_acting_does_not_need():

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from agent.losses import SlowNetworks
 from agent.many.padding import stack
+from agent.slow_networks import SlowNetworks
 from agent.world_model import WorldModel
 
 # What becomes of an element of the observation before the encoder sees it.

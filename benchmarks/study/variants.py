@@ -87,6 +87,7 @@ _ALL = (
         "What does averaging predicted returns over depths add, to ending them where the horizon ends?",
         ("--planning.bootstrap", "last"),
     ),
+    Variant("residual-encoder", "What would a residual encoder add?", ("--model.encoder-blocks", "1")),
     Variant("no-contrast", "What does telling latents apart add?", ("--learner.contrast-weight", "0")),
     Variant("fast-encoder", "What does a slow encoder of targets add?", ("--learner.no-slow-encoder",)),
     Variant("no-imitation", "What does learning from the planner's actions add?", ("--learner.imitation-weight", "0")),

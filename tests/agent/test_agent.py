@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -93,7 +94,7 @@ def test_predict_hands_its_state_to_the_search(watched):
 @pytest.mark.parametrize("planner", PLANNERS)
 def test_exploring_adds_noise_to_the_same_plan(planner):
     agent = tiny_agent().use_planner(planner=planner)
-    shake(agent.model)
+    shake(agent.model, std=0.1)  # more, and the policy may come out sure of itself
 
     def acted(call):
         agent.seed(3)
@@ -101,7 +102,7 @@ def test_exploring_adds_noise_to_the_same_plan(planner):
         return call(np.ones(5))
 
     plain, explored = acted(agent.act), acted(lambda x: agent.act(x, explore=True))
-    assert np.abs(plain - explored).max() > 1e-6
+    assert np.abs(plain - explored).max() > 1e-4
     assert np.array_equal(acted(lambda x: agent.predict(x, deterministic=True)[0]), plain)
     assert np.array_equal(acted(lambda x: agent.predict(x)[0]), explored)
 
@@ -196,9 +197,11 @@ def test_presets_differ_in_size_only():
 def test_base_has_the_size_of_tdmpc2():
     from agent import Agent, AgentInfo
 
-    model = Agent(preset("base"), 24, 6, AgentInfo("walker-walk", 2, 500, False), "cpu").model
+    config = preset("base")
+    config = replace(config, model=replace(config.model, reward_head="own"))  # as TD-MPC2 has it
+    model = Agent(config, 24, 6, AgentInfo("walker-walk", 2, 500, False), "cpu").model
     count = sum(p.numel() for p in model.parameters())
-    assert 4e6 < count < 5.5e6
+    assert 4.5e6 < count < 5.5e6
 
 
 def test_the_agent_does_not_need_the_worlds():

@@ -99,7 +99,7 @@ def test_the_policy_is_a_squashed_normal():
 def test_the_first_proposal_is_the_most_likely_one():
     model = model_of()
     latent = model.encode(torch.randn(2, 5))
-    proposals = model.propose(latent, 3, 4, torch.Generator().manual_seed(0))
+    proposals = model.follow_policy(latent, model.proposal_noise(3, 4, torch.Generator().manual_seed(0)))
     assert proposals.shape == (2, 3, 4, 2)
     torch.testing.assert_close(proposals[:, 0, 0], model.act(latent)[0])
     assert not torch.equal(proposals[:, 1], proposals[:, 0])

@@ -14,6 +14,7 @@ from agent.errors import (
     DivergedError,
     ExperienceError,
     ObservationError,
+    ProcessError,
     TrainingStopped,
 )
 from agent.evaluation import Episodes, RandomActor, bootstrap_interval, evaluate, play
@@ -43,6 +44,7 @@ __all__ = [
     "ObservationError",
     "PlanningConfig",
     "Priorities",
+    "ProcessError",
     "Progress",
     "RandomActor",
     "TrainConfig",

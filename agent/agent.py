@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from agent.config import PlanningConfig, TrainConfig
-from agent.engine import Engine
+from agent.engine import Engine, proposal_noise
 from agent.errors import ConfigError, ObservationError
 from agent.running import Running, decide, from_arrays, to_arrays
 from agent.world_model import WorldModel
@@ -205,16 +205,7 @@ class Agent:
     def _plan(self, x: Tensor, warm_start: Plan | Tensor | None = None, deadline: float | None = None) -> Plan:
         if self.planner is None:
             raise ConfigError("this agent acts by its policy prior alone; give it a planner with use_planner")
-        latent, proposals = self.engine.propose(self.model, x, self._proposal_noise())
-        return self.planner.plan(
-            self.engine.score(self.model, latent, self.planning.bootstrap),
-            batch=len(x),
-            warm_start=warm_start,
-            proposals=proposals,
-            deadline=deadline,
-            generator=self.generator,
-            device=self.device,
-        )
+        return self.engine.plan(self.model, self.planner, self.planning, x, self.generator, warm_start, deadline)
 
     def propose(self, observation: ArrayLike) -> Float[Tensor, "B P H A"] | None:
         """What the policy prior would do, imagined in the learned model; None where no proposals are wanted.
@@ -230,13 +221,7 @@ class Agent:
         """
         x = self._observation(observation)
         with torch.inference_mode():
-            return self.engine.propose(self.model, x, self._proposal_noise())[1]
-
-    def _proposal_noise(self) -> Tensor | None:
-        planning = self.planning
-        if not planning.proposals:
-            return None
-        return self.model.proposal_noise(planning.proposals, planning.horizon, self.generator)
+            return self.engine.propose(self.model, x, proposal_noise(self.model, self.planning, self.generator))[1]
 
     def _decide(
         self, x: Tensor, running: Running | None, noise: Tensor | None
@@ -244,9 +229,7 @@ class Agent:
         """Actions (B, A), the plan made for them, and what the next decision goes on from; None without a planner."""
         with self._without_gradients():
             if self.planner is None:
-                latent = self.model.encode(x)
-                action, _ = self.model.act(latent, noise)
-                return action.cpu().numpy(), None, None
+                return self.engine.act(self.model, x, noise).cpu().numpy(), None, None
             decision = decide(self.planning, running, len(x), lambda warm, deadline: self._plan(x, warm, deadline))
             action = decision.action
             if noise is not None:

@@ -2,13 +2,15 @@
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from agent.config import PlanningConfig
 from agent.experience import Batch
 from agent.learner import Learned, Learner
 from agent.world_model import WorldModel
-from planners import Score
+from planners import Plan, Planner, Score
 
 
 class Engine:
@@ -25,6 +27,56 @@ class Engine:
         """See `WorldModel.score`."""
         return model.score(latent, bootstrap)
 
+    def act(
+        self, model: WorldModel, observation: Float[Tensor, "B O"], noise: Float[Tensor, "B A"] | None
+    ) -> Float[Tensor, "B A"]:
+        """Actions of the policy prior, given its standard normal deviates; the most likely ones without."""
+        return model.act(model.encode(observation), noise)[0]
+
+    def plan(
+        self,
+        model: WorldModel,
+        planner: Planner,
+        planning: PlanningConfig,
+        observation: Float[Tensor, "B O"],
+        generator: torch.Generator,
+        warm_start: Plan | Tensor | None = None,
+        deadline: float | None = None,
+    ) -> Plan:
+        """A search from observations on.
+
+        Args:
+            model: to imagine with.
+            planner: that `planning` makes.
+            planning: how to.
+            observation: (B, O).
+            generator: of the proposals' and the planner's randomness.
+            warm_start: see `Planner.plan`.
+            deadline: see `Planner.plan`.
+        """
+        latent, proposals = self.propose(model, observation, proposal_noise(model, planning, generator))
+        return planner.plan(
+            self.score(model, latent, planning.bootstrap),
+            batch=len(observation),
+            warm_start=warm_start,
+            proposals=proposals,
+            deadline=deadline,
+            generator=generator,
+            device=observation.device,
+        )
+
     def update(self, learner: Learner, batch: Batch) -> Learned:
         """See `Learner.update`."""
         return learner.update(batch)
+
+    def settle(self) -> None:
+        """Brings what `update` has changed to where it can be read: into the learner that was given to it."""
+
+
+def proposal_noise(
+    model: WorldModel, planning: PlanningConfig, generator: torch.Generator
+) -> Float[Tensor, "H P A"] | None:
+    """What the policy prior's proposals need of randomness; None where there are to be none."""
+    if not planning.proposals:
+        return None
+    return model.proposal_noise(planning.proposals, planning.horizon, generator)

@@ -13,6 +13,10 @@ class DivergedError(RuntimeError):
     """Training came to NaN or infinity."""
 
 
+class ProcessError(RuntimeError):
+    """A process that belonged to a run is gone."""
+
+
 class CheckpointError(ValueError):
     """A checkpoint folder that is missing, damaged, or made for something else."""
 

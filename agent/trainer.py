@@ -178,6 +178,7 @@ class Trainer:
 
     def save(self) -> None:
         """Writes the agent as it is now into the run folder, in half precision."""
+        self._engine.settle()
         self.agent.info.training["steps"] = self.progress.step
         self.agent.save(self.folder, half=True)
 
@@ -368,6 +369,7 @@ class Trainer:
     def _save_state(self, log: Log) -> Moment:
         """Everything that the rest of the run depends on; it commits the experience and the log up to here."""
         began = time.perf_counter()
+        self._engine.settle()
         self.experience.flush()
         log.sync()
         saved = self._state.moment(log.position, self.experience.offset, self._pace.seconds, self._spent_saving)

@@ -9,6 +9,7 @@ from torch import Tensor
 from planners.cem import CEM, CEMConfig
 from planners.errors import PlannerError
 from planners.gaussian import Gaussian
+from planners.planner import Drawn
 from planners.registry import register
 
 
@@ -48,7 +49,7 @@ class ICEM(CEM):
     Config = ICEMConfig
     config: ICEMConfig
 
-    def sample(self, search: Gaussian, iteration: int, generator: torch.Generator) -> Float[Tensor, "B N K A"]:
+    def sample(self, search: Gaussian, iteration: int, generator: torch.Generator | Drawn) -> Float[Tensor, "B N K A"]:
         """Draws around the mean; in the last iteration, one of them is the mean."""
         config = self.config
         count = max(int(config.samples * config.decay**-iteration), min(2 * config.elites, config.samples))

@@ -7,6 +7,7 @@ no hidden state.
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -109,6 +110,21 @@ class Scored:
     slopes: Float[Tensor, "B M K A"] | None = None
 
 
+class Drawn:
+    """Standard normal deviates that were drawn before, for a search to take in the place of a generator.
+
+    Args:
+        deviates: what each iteration draws, (N, K, A), or (B, N, K, A) where every environment has its own.
+    """
+
+    def __init__(self, deviates: Sequence[Float[Tensor, "..."]]) -> None:
+        self._left = list(deviates)
+
+    def take(self) -> Float[Tensor, "..."]:
+        """The next iteration's."""
+        return self._left.pop(0)
+
+
 class Planner(ABC):
     """A search over action sequences. Subclasses say how candidates are drawn and learned from.
 
@@ -130,11 +146,14 @@ class Planner(ABC):
         self._knots = None if config.knots is None else Knots(config.horizon, config.knots, config.interpolation)
 
     @abstractmethod
-    def init(self, start: Float[Tensor, "B K A"], generator: torch.Generator) -> Any:
-        """What the search begins with, around the warm start (zeros where there is none)."""
+    def init(self, start: Float[Tensor, "B K A"], generator: Any) -> Any:
+        """What the search begins with, around the warm start (zeros where there is none).
+
+        `generator` is a `torch.Generator`; or `Drawn`, for a planner that says by `deviates` that it takes it.
+        """
 
     @abstractmethod
-    def sample(self, search: Any, iteration: int, generator: torch.Generator) -> Float[Tensor, "B N K A"]:
+    def sample(self, search: Any, iteration: int, generator: Any) -> Float[Tensor, "B N K A"]:
         """The candidates of an iteration, counted from 0: `config.samples` of them, or as many as the algorithm wants.
 
         The loop clips them to [-1, 1].
@@ -148,6 +167,13 @@ class Planner(ABC):
         """Mean and standard deviation of the search distribution; None for a planner that has none."""
         return None
 
+    def deviates(self) -> tuple[int, ...] | None:
+        """Shape of all standard normal deviates that a search takes, (iterations, N, K, A), as `Drawn` is given them.
+
+        None for a planner that can't be given any.
+        """
+        return None
+
     @torch.no_grad()
     def plan(
         self,
@@ -156,7 +182,7 @@ class Planner(ABC):
         warm_start: Plan | Float[Tensor, "B H A"] | None = None,
         proposals: Float[Tensor, "B P H A"] | None = None,
         deadline: float | None = None,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | Drawn | None = None,
         device: torch.device | str = "cpu",
     ) -> Plan:
         """Searches for the action sequence with the highest score.
@@ -169,7 +195,8 @@ class Planner(ABC):
             proposals: (B, P, H, A) more candidates, from a policy prior or from memory.
             deadline: a `time.monotonic()` instant. No iteration is begun that would probably end after it, save
                 the first. Where it has passed, the best candidate so far is returned, whatever `execute` says.
-            generator: source of randomness, on `device`. None draws the same deviates at every call.
+            generator: source of randomness, on `device`; or what was drawn before, see `deviates`. None draws the same
+                deviates at every call.
             device: where candidates are drawn.
 
         Returns:

@@ -18,8 +18,10 @@ def write_card(folder: Path) -> None:
 
 def _together(training: dict[str, Any]) -> list[str]:
     """What to say of an agent that others were trained beside, who share its time."""
-    others = training.get("together", 1) - 1
-    return [f"- Trained in one process with {others} other{'s' if others > 1 else ''}"] if others else []
+    others, accelerator = training.get("together", 1) - 1, training.get("accelerator")
+    beside = f"together with {others} other{'s' if others > 1 else ''}" if others else ""
+    on = f"on one {accelerator}" if accelerator else ""
+    return [f"- Trained {' '.join(filter(None, (beside, on)))}"] if others or accelerator else []
 
 
 def _began_with(training: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ import envs
 from agent import describe
 from agent.agent import choose_device
 from agent.checkpoint import write_atomically
+from agent.processes import available_cores
 from preplay.actors import RANDOM, Cast, cast, check_seeds
 from preplay.comparison import results
 from preplay.comparison.cells import Cell, cells
@@ -25,7 +26,6 @@ from preplay.errors import UsageError
 from preplay.options import OptionalFolder, OptionalInt, TaskName
 from preplay.output import print_object
 from preplay.pool import FILM, Job, play_jobs
-from preplay.processes import available_cores
 from preplay.provenance import installed, provenance
 from preplay.text import file_name, place
 from preplay.video import remove_unfinished

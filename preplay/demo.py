@@ -16,12 +16,12 @@ from rich.table import Table
 import envs
 from agent import Episodes, bootstrap_interval, describe
 from agent.checkpoint import write_atomically
+from agent.processes import available_cores
 from preplay.actors import POLICY, RANDOM, cast, check_planner, check_seeds
 from preplay.errors import UsageError
 from preplay.options import OptionalInt
 from preplay.output import print_object
 from preplay.pool import Job, play_jobs
-from preplay.processes import available_cores
 from preplay.provenance import provenance
 from preplay.text import LABELS, file_name, interval_text
 

@@ -201,7 +201,7 @@ def device() -> Check:
 
 def threads() -> Check:
     """Threads a process, and cores."""
-    from preplay.processes import available_cores
+    from agent.processes import available_cores
 
     cores, setting = available_cores(), os.environ.get("OMP_NUM_THREADS")
     values = {"cores": cores, "omp_num_threads": setting}

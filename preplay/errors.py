@@ -48,12 +48,12 @@ def sentence_of(error: Exception) -> str | None:
             return f"can't use {error.filename!r}: {reason}; choose another place"
     try:
         # Not at the top: where a package is broken, the doctor must still be able to say so.
-        from agent import CheckpointError, ConfigError, DivergedError, ExperienceError, ObservationError
+        from agent import CheckpointError, ConfigError, DivergedError, ExperienceError, ObservationError, ProcessError
         from envs import RenderError, TaskError
         from planners import PlannerError
     except Exception:
         return None
-    ours = CheckpointError, ConfigError, DivergedError, ExperienceError, ObservationError
+    ours = CheckpointError, ConfigError, DivergedError, ExperienceError, ObservationError, ProcessError
     mendable = (*ours, RenderError, TaskError, PlannerError)
     return str(error) if isinstance(error, mendable) else None
 

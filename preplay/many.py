@@ -1,16 +1,18 @@
-"""`preplay train --tasks A,B,C --seeds N`: many agents in one process."""
+"""`preplay train --tasks A,B,C --seeds N`: many agents at once."""
 
-import os
-import sys
+import contextlib
 import traceback
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import envs
-from agent import TrainConfig, Trainer, TrainingStopped, resume
-from agent.many import Outcome, Together
+from agent import Progress, TrainConfig, Trainer, TrainingStopped, configure_torch, resume
+from agent.agent import choose_device
+from agent.collecting import sizes
+from agent.many import Outcome, Post, Together
 from agent.resume import RunState
 from preplay.actors import check_time_limit
 from preplay.card import write_card
@@ -18,7 +20,6 @@ from preplay.errors import UsageError, sentence_of
 from preplay.output import print_object
 from preplay.progress import RunsDisplay
 from preplay.provenance import provenance
-from preplay.remote import RemoteEnv, Worlds
 from preplay.text import file_name, interval_text
 from preplay.train import (
     Train,
@@ -64,6 +65,10 @@ def train_many(options: Train) -> None:
     runs = plan(options)
     left = [run for run in runs if not run.finished]
     check_room(options.out or Path("runs"), runs=len(left))
+    for task in {run.task.name: run.task for run in left}.values():
+        # One that can't be made, or trained in, is refused before anything begins.
+        with contextlib.closing(envs.make(task.name, action_repeat=task.action_repeat)) as env:
+            sizes(env)
     errors = _train(left, options) if left else {}
     for run in runs:
         if run.finished:
@@ -85,8 +90,8 @@ def plan(options: Train) -> list[Run]:
         raise UsageError(f"--tasks names all tasks; it can't go with the task {options.task!r} beside it")
     if options.resume is not None:
         raise UsageError("--resume is of one run; the command that began many runs goes on with them")
-    if seeds < 1 or (options.workers is not None and options.workers < 1):
-        raise UsageError("--seeds and --workers must be at least 1")
+    if seeds < 1:
+        raise UsageError(f"--seeds is {seeds}; expected at least 1")
     if options.experience is not None or options.config.offline:
         raise UsageError("--experience and --offline are of one run; they don't go with --tasks or --seeds")
     if options.config.overlap:
@@ -109,7 +114,8 @@ def plan(options: Train) -> list[Run]:
 def _run(options: Train, task: envs.Task, seed: int) -> Run:
     """The run of a task and a seed, where it is."""
     folder = (options.out or Path("runs")) / f"{file_name(task.name)}-seed{seed}"
-    config = replace(options.config, seed=seed)
+    # Its process computes nothing heavy itself.
+    config = replace(options.config, seed=seed, device="cpu")
     if not resume.exists(folder):
         check_folder(folder)
         return Run(task, config, folder, None, tuple(missing(folder)))
@@ -129,80 +135,81 @@ def _run(options: Train, task: envs.Task, seed: int) -> Run:
     return Run(task, config, folder, state, ())
 
 
+@dataclass(frozen=True)
+class _Life:
+    """A run, in its process.
+
+    Attributes:
+        run: to make.
+        now: what there is to say of this sitting; see `provenance`.
+    """
+
+    run: Run
+    now: dict[str, Any]
+
+    def __call__(self, post: Post) -> None:
+        run, state, trainer = self.run, self.run.state, None
+        try:
+            with contextlib.ExitStack() as stack:
+                env, evaluation_env = (
+                    stack.enter_context(
+                        contextlib.closing(envs.make(run.task.name, action_repeat=run.task.action_repeat))
+                    )
+                    for _ in "ab"
+                )
+                if state is None:
+                    info = agent_info(env.get_wrapper_attr("task"), envs.winding_angles(evaluation_env), self.now)
+                else:
+                    info = state.info
+                    for sentence in begin_sitting(state, self.now):
+                        post.tell(sentence)
+                trainer = Trainer(env, evaluation_env, run.config, info, run.folder, post.tell, post.engine)
+                post.on_stop(trainer.stop)
+                trainer.run() if state is None else trainer.resume()
+        except BaseException:
+            if not resume.exists(run.folder):
+                leave_no_shell(run.folder if trainer is not None and trainer.owns_folder else None, run.made)
+            raise
+        if not trainer.exact:
+            post.tell("its environment did not repeat the running episode, so the run went on with the next")
+        write_card(run.folder)
+
+
 def _train(runs: list[Run], options: Train) -> dict[Path, str]:
     """Trains, and says why runs failed, by their folders."""
-    makes = [(partial(envs.make, run.task.name, action_repeat=run.task.action_repeat),) * 2 for run in runs]
-    now = provenance()
-    together = Together(len(runs))
+    configure_torch(options.config)
+    device = choose_device(options.config.device)
+    now = provenance() | {"together": len(runs)}
+    if device.type == "cuda":
+        now["accelerator"] = torch.cuda.get_device_name(device)
     errors: dict[Path, str] = {}
-    with (
-        RunsDisplay({run.folder.name: run.config.steps for run in runs}, quiet=options.json) as display,
-        Worlds(makes, options.workers) as worlds,
-    ):
-        trainers = [
-            _trainer(run, number, together, worlds.envs[number], display, now) for number, run in enumerate(runs)
-        ]
+    steps: dict[int, int] = {}
+    with RunsDisplay({run.folder.name: run.config.steps for run in runs}, quiet=options.json) as display:
 
-        def stop() -> None:
-            for trainer in trainers:
-                trainer.stop()
+        def told(number: int, what: Progress | str) -> None:
+            if isinstance(what, str):
+                display.say(number, what)
+            else:
+                steps[number] = what.step
+                display.update(number, what)
 
         def ended(number: int, outcome: Outcome[None]) -> None:
             if outcome.error is None:
                 display.end(number, "finished")
             elif isinstance(outcome.error, TrainingStopped):
-                display.end(number, f"stopped at step {trainers[number].progress.step:,}")
+                display.end(number, f"stopped at step {steps.get(number, 0):,}")
             else:
                 errors[runs[number].folder] = sentence = _why(outcome.error)
                 display.end(number, sentence, important=True)
 
-        with signals_stop(stop) as received:
-            lives = [partial(_live, run, trainer) for run, trainer in zip(runs, trainers, strict=True)]
-            try:
-                outcomes = together.run(lives, options.config.threads, ended)
-            except SystemExit as second:
-                # At once: what the threads compute can't be waited for, and the interpreter can't end beneath them.
-                worlds.end()
-                sys.stderr.flush()
-                os._exit(second.code if isinstance(second.code, int) else 1)
-    for number, trainer in enumerate(trainers):
-        if not trainer.exact:
-            display.say(number, "its environment did not repeat the running episode, so the run went on with the next")
+        lives = [_Life(run, now) for run in runs]
+        together: Together[None] = Together(lives, [run.config for run in runs], device, told, ended)
+        with signals_stop(together.stop) as received:
+            outcomes: list[Outcome[None]] = together.run()
     if any(isinstance(outcome.error, TrainingStopped) for outcome in outcomes):
         note("stopped; the same command goes on")
         raise SystemExit(128 + received[0])
     return errors
-
-
-def _trainer(
-    run: Run,
-    number: int,
-    together: Together,
-    worlds: tuple[RemoteEnv, ...],
-    display: RunsDisplay,
-    now: dict[str, Any],
-) -> Trainer:
-    env, evaluation_env = worlds
-    if run.state is None:
-        task = env.get_wrapper_attr("task")
-        info = agent_info(task, evaluation_env.apply(envs.winding_angles), now | {"together": together.count})
-    else:
-        info = run.state.info
-        for sentence in begin_sitting(run.state, now):
-            display.say(number, sentence)
-    show = partial(display.update, number)
-    return Trainer(env, evaluation_env, run.config, info, run.folder, show, together.engine(number))
-
-
-def _live(run: Run, trainer: Trainer) -> None:
-    """A run, on its thread."""
-    try:
-        trainer.run() if run.state is None else trainer.resume()
-    except BaseException:
-        if not resume.exists(run.folder):
-            leave_no_shell(run.folder if trainer.owns_folder else None, run.made)
-        raise
-    write_card(run.folder)
 
 
 def _why(error: BaseException) -> str:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 import envs
 from agent import Episodes, play
 from agent.evaluation import Actor
+from agent.processes import available_cores, depend_on_parent
 from preplay.actors import Cast
 from preplay.errors import UsageError
-from preplay.processes import available_cores, depend_on_parent
 from preplay.simulated import SimulatorActor
 from preplay.video import Video, remove_unfinished
 

@@ -55,13 +55,11 @@ class Train:
     action_repeat: OptionalInt = None
     """Environment steps that one decision lasts. By default 2 for DMControl, 1 for Gymnasium."""
     tasks: OptionalName = None
-    """Train on each of these tasks, a,b,c, in the place of TASK: all agents in one process, with their heavy
-    computations in one call, which is what a GPU wants. The run folders are OUT/TASK-seedN, OUT being runs by default.
-    Stopped, the same command goes on."""
+    """Train on each of these tasks, a,b,c, in the place of TASK: all agents at once, with their heavy computations in
+    one call, which is what a GPU wants. The run folders are OUT/TASK-seedN, OUT being runs by default. Stopped, the
+    same command goes on."""
     seeds: OptionalInt = None
-    """Train this many agents on each task, all in one process: seeds --seed, --seed + 1 and so on."""
-    workers: OptionalInt = None
-    """With --tasks or --seeds: processes that step the worlds. By default one a core."""
+    """Train this many agents on each task, all at once: seeds --seed, --seed + 1 and so on."""
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
@@ -85,8 +83,6 @@ class Train:
 
             train_many(self)
             return
-        if self.workers is not None:
-            raise UsageError("--workers goes with --tasks or --seeds: one agent's world is stepped here")
         if self.resume is not None:
             self._resume(self.resume)
         else:

@@ -1,43 +1,37 @@
-"""Tensors of different sizes as one, padded with zeros, and back."""
+"""Tensors of different sizes as if they were of one, filled up with zeros, and back."""
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 
-def stack(tensors: Sequence[Tensor], halves: bool = False) -> Tensor:
-    """Tensors of as many dimensions each along a new leading axis, every dimension as long as the longest's.
+def pad(x: Tensor, shape: Sequence[int], halves: bool = False) -> Tensor:
+    """A tensor with zeros at the end of every dimension that is shorter than it is to be.
 
     Args:
-        tensors: one an agent. What comes out has no part in their gradients.
+        x: of as many dimensions.
+        shape: that it is to have.
         halves: the first dimension consists of two halves, each padded by itself.
-
-    Returns:
-        (n, ...), zeros where a tensor is shorter.
     """
+    if tuple(x.shape) == tuple(shape):
+        return x
     if halves:
-        return stack([x.unflatten(0, (2, -1)) for x in tensors]).flatten(1, 2)
-    tensors = [x.detach() for x in tensors]
-    if all(x.shape == tensors[0].shape for x in tensors):
-        return torch.stack(tensors)
-    sizes = [max(sizes) for sizes in zip(*(x.shape for x in tensors), strict=True)]
-    stacked = tensors[0].new_zeros((len(tensors), *sizes))
-    for row, x in zip(stacked, tensors, strict=True):
-        row[tuple(slice(size) for size in x.shape)].copy_(x)
-    return stacked
+        return pad(x.unflatten(0, (2, -1)), (2, shape[0] // 2, *shape[1:])).flatten(0, 1)
+    padded = x.new_zeros(tuple(shape))
+    padded[tuple(slice(size) for size in x.shape)] = x
+    return padded
 
 
-def cut(row: Tensor, like: Tensor, halves: bool = False) -> Tensor:
-    """What belongs to one agent in its row of a stack.
+def cut(padded: Tensor, like: Tensor, halves: bool = False) -> Tensor:
+    """The reverse of `pad`.
 
     Args:
-        row: (...) of `stack`.
-        like: of the shape that the agent's own tensor has.
-        halves: as in `stack`.
+        padded: what `pad` returned.
+        like: of the shape that comes out.
+        halves: as in `pad`.
     """
-    if row.shape == like.shape:
-        return row
+    if padded.shape == like.shape:
+        return padded
     if halves:
-        return cut(row.unflatten(0, (2, -1)), like.unflatten(0, (2, -1))).flatten(0, 1)
-    return row[tuple(slice(size) for size in like.shape)].contiguous()
+        return cut(padded.unflatten(0, (2, -1)), like.unflatten(0, (2, -1))).flatten(0, 1)
+    return padded[tuple(slice(size) for size in like.shape)]

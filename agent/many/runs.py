@@ -1,16 +1,28 @@
-"""Many runs at once, each on a thread of its own."""
+"""Many runs at once, each in a process of its own."""
 
+import contextlib
+import multiprocessing
+import queue
+import signal
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.reduction import ForkingPickler
+from multiprocessing.synchronize import Semaphore
+from typing import Any, Generic, TypeVar
 
 import torch
 
-from agent.engine import Engine
-from agent.many.answers import Answers
-from agent.many.meeting import Meeting
-from agent.many.seat import Seat
+from agent.config import TrainConfig
+from agent.errors import ProcessError
+from agent.many.desk import Desk
+from agent.many.host import Host
+from agent.many.seat import Card, Seat
+from agent.many.waiting import Bells
+from agent.processes import available_cores, depend_on_parent
 
 T = TypeVar("T")
 
@@ -25,70 +37,206 @@ class Outcome(Generic[T]):
     """
 
     result: T | None
-    error: BaseException | None
+    error: Exception | None
+
+
+class Post:
+    """What a run has to do with, in its process.
+
+    Attributes:
+        engine: what its trainer's `engine` must be. The trainer's own device is the CPU.
+    """
+
+    def __init__(
+        self, connection: Connection, config: TrainConfig, asked: Semaphore, answered: Semaphore, spin: float
+    ) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._places: queue.SimpleQueue[tuple[Desk, int]] = queue.SimpleQueue()
+        self.engine = Seat(self._open, config, asked, answered, spin)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def tell(self, what: Any) -> None:
+        """Sends something to who began the runs."""
+        self._send("tell", what)
+
+    def on_stop(self, stop: Callable[[], object]) -> None:
+        """What to call when the runs are to be stopped, such as `trainer.stop`; on a thread of its own."""
+
+        def watch() -> None:
+            self._stopping.wait()
+            stop()
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    def _open(self, card: Card) -> tuple[Desk, int]:
+        self._send("card", card)
+        return self._places.get()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                place = self._connection.recv()
+                if place is None:
+                    self._stopping.set()
+                else:
+                    self._places.put(place)
+
+    def _send(self, kind: str, what: Any) -> None:
+        with self._lock:
+            self._connection.send((kind, what))
+
+
+Life = Callable[[Post], T]
+"""A run: makes a trainer and trains. It is sent to the process that it is called in."""
 
 
 class Together:
-    """Trains many agents in one process, the heavy computations of all in one call each.
+    """Trains many agents at once, the heavy computations of all in one call each.
 
-    Every agent is an ordinary run of its own `Trainer`, on a thread of its own, with the engine that it is given here.
-    Its planning and its updates come out as they would alone, to rounding. Trainers are made one after another, before
-    any of them runs, since initial weights are drawn from torch's own generator.
+    Every agent is an ordinary run of its own `Trainer`, in a process of its own that steps its world, keeps its
+    experience and draws its batches. What is learned lies in this process, on its device, stacked. Agents' planning and
+    updates come out as they would alone, to rounding.
 
-        together = Together(len(settings))
-        trainers = [Trainer(..., engine=together.engine(i)) for i, ... in enumerate(settings)]
-        outcomes = together.run([trainer.run for trainer in trainers])
+        def life(post):
+            trainer = Trainer(..., engine=post.engine)
+            post.on_stop(trainer.stop)
+            return trainer.run()
 
-    An agent's worlds are best stepped in other processes, since the threads share one interpreter.
+        outcomes = Together([life] * 3, config, device).run()
 
     Args:
-        count: of runs.
-
-    Attributes:
-        count: of runs.
+        lives: the runs.
+        config: of each, or of all.
+        device: to compute on.
+        on_tell: called with a run's number and what it tells, on a thread of its own.
+        on_end: called with a run's number and outcome as soon as it ends, on that thread too.
     """
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._meeting = Meeting(count, Answers())
-
-    def engine(self, number: int) -> Engine:
-        """What a trainer's `engine` must be, for each number below the count."""
-        return Seat(self._meeting, number)
-
-    def run(
+    def __init__(
         self,
-        runs: Sequence[Callable[[], T]],
-        threads: int = 1,
+        lives: Sequence[Life[T]],
+        config: TrainConfig | Sequence[TrainConfig],
+        device: torch.device | str = "cpu",
+        on_tell: Callable[[int, Any], None] | None = None,
         on_end: Callable[[int, Outcome[T]], None] | None = None,
-    ) -> list[Outcome[T]]:
-        """Lets all runs come to their end. One that fails does not end the others.
+    ) -> None:
+        self._lives = lives
+        self._configs = [config] * len(lives) if isinstance(config, TrainConfig) else list(config)
+        self._on_tell, self._on_end = on_tell, on_end
+        # A forked process would inherit torch's threads in an unknown state.
+        self._context: SpawnContext = multiprocessing.get_context("spawn")
+        self._connections: list[Connection] = []
+        self._lock = threading.RLock()  # of what is sent to the processes, also by a signal handler
+        # Without a core for each, who waits would keep those from working that are waited for.
+        self._spin = _SPIN if available_cores() > len(lives) else 0.0
+        answered = [self._context.Semaphore(0) for _ in lives]
+        self._bells = Bells(self._context.Semaphore(0), answered)
+        self._host = Host(torch.device(device), self._bells, self._spin)
+        self._processes: list[SpawnProcess] = []
 
-        Args:
-            runs: as many as there are engines, such as `trainer.run`, each called on a thread of its own.
-            threads: torch threads of each.
-            on_end: called with a run's number and outcome as soon as it ends, on its thread.
-        """
-        if len(runs) != self.count:
-            raise ValueError(f"there are {len(runs)} runs; expected {self.count}")
-        outcomes: list[Outcome[T]] = [Outcome(None, RuntimeError("it never began")) for _ in runs]
+    def stop(self) -> None:
+        """Asks all runs to stop; from a signal handler or another thread."""
+        for connection in self._connections:
+            self._send(connection, None)
 
-        def live(number: int) -> None:
-            # Some libraries count the threads they may use for each thread that calls them.
-            torch.set_num_threads(threads)
-            try:
-                outcomes[number] = Outcome(runs[number](), None)
-            except BaseException as error:
-                outcomes[number] = Outcome(None, error)
-            finally:
-                self._meeting.leave(number)
-            if on_end is not None:
-                on_end(number, outcomes[number])
+    def _end(self) -> None:
+        """Ends all processes at once."""
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.join()
 
-        # Daemons, so that a program which must end at once can, by os._exit.
-        living = [threading.Thread(target=live, args=(i,), name=f"run-{i}", daemon=True) for i in range(len(runs))]
-        for thread in living:
-            thread.start()
-        for thread in living:
-            thread.join()
+    def run(self) -> list[Outcome[T]]:
+        """Lets all runs come to their end. One that fails does not end the others."""
+        outcomes: list[Outcome[T]] = [Outcome(None, _gone()) for _ in self._lives]
+        try:
+            for life, config, answered in zip(self._lives, self._configs, self._bells.answered, strict=True):
+                ours, theirs = self._context.Pipe()
+                arguments = life, theirs, config, self._bells.asked, answered, self._spin
+                process = self._context.Process(target=_live, args=arguments, daemon=True)
+                process.start()
+                theirs.close()  # so that a process's end is noticed
+                self._processes.append(process)
+                self._connections.append(ours)
+            listener = threading.Thread(target=self._listen, args=(outcomes,), daemon=True)
+            listener.start()
+            self._host.serve()
+            listener.join()
+            for process in self._processes:
+                process.join()
+        finally:
+            self._end()
+        if self._host.error is not None:
+            raise self._host.error
         return outcomes
+
+    def _listen(self, outcomes: list[Outcome[T]]) -> None:
+        """Hears what the processes say, until all have ended."""
+        numbers = {connection: number for number, connection in enumerate(self._connections)}
+        while numbers:
+            for connection in [each for each in wait(list(numbers)) if isinstance(each, Connection)]:
+                number = numbers[connection]
+                try:
+                    kind, what = connection.recv()
+                except (EOFError, OSError):
+                    kind, what = "gone", outcomes[number]
+                if kind == "card":
+                    self._host.introduce(number, what)
+                    threading.Thread(target=self._seat, args=(number, connection), daemon=True).start()
+                elif kind == "tell" and self._on_tell is not None:
+                    self._on_tell(number, what)
+                elif kind in ("end", "gone"):
+                    del numbers[connection]
+                    outcomes[number] = what
+                    self._host.leave(number)
+                    if self._on_end is not None:
+                        self._on_end(number, what)
+
+    def _seat(self, number: int, connection: Connection) -> None:
+        """Sends an agent to its desk, once there is one."""
+        self._send(connection, self._host.place(number))
+
+    def _send(self, connection: Connection, what: tuple[Desk, int] | None) -> None:
+        with self._lock, contextlib.suppress(OSError):  # it may be gone
+            connection.send(what)
+
+
+_SPIN = 0.02  # seconds
+
+
+def _live(
+    life: Life[Any],
+    connection: Connection,
+    config: TrainConfig,
+    asked: Semaphore,
+    answered: Semaphore,
+    spin: float,
+) -> None:
+    """In a process: a run."""
+    depend_on_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent's business, too: it asks the runs to stop
+    torch.set_num_threads(config.threads)
+    try:
+        outcome: Outcome[Any] = Outcome(life(Post(connection, config, asked, answered, spin)), None)
+    except Exception as error:
+        outcome = Outcome(None, _sendable(error))
+    with contextlib.suppress(OSError):
+        connection.send(("end", outcome))
+
+
+def _sendable(error: Exception) -> Exception:
+    """An error as it can be sent; one that can't, or that nobody expects, with its traceback as text."""
+    with contextlib.suppress(Exception):
+        if type(ForkingPickler.loads(ForkingPickler.dumps(error))) is type(error):
+            error.add_note("".join(traceback.format_exception(error)))
+            return error
+    return RuntimeError("".join(traceback.format_exception(error)).rstrip())
+
+
+def _gone() -> ProcessError:
+    return ProcessError(
+        "its process was killed, perhaps for want of memory; nothing saved is lost: the same command goes on, with "
+        "fewer --tasks or --seeds where memory is short"
+    )

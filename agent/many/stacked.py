@@ -5,8 +5,9 @@ weights that observations and actions meet, rows of those that actions come from
 every layer, is masked out of likelihoods, and has no gradient.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from agent.many.padding import stack
 from agent.slow_networks import SlowNetworks
 from agent.world_model import WorldModel
 
@@ -44,21 +44,30 @@ class Shape:
     slow_encoder: bool
 
     @staticmethod
-    def of(models: Sequence[WorldModel], slow_encoder: bool = False) -> "Shape":
-        """That of models which `alike` says can be stacked."""
-        inputs = max(model.observation_dim + len(model.angles) for model in models)
-        return Shape(*alike(models[0]), inputs, max(model.action_dim for model in models), slow_encoder)
+    def of(model: WorldModel, slow_encoder: bool) -> "Shape":
+        """That of one model."""
+        inputs, terminates = model.observation_dim + len(model.angles), model.continuation is not None
+        return Shape(model.config, model.log_std, terminates, inputs, model.action_dim, slow_encoder)
+
+    def padded(self, others: Sequence["Shape"]) -> "Shape":
+        """Wide enough for others, too."""
+        shapes = [self, *others]
+        inputs, action_dim = max(shape.inputs for shape in shapes), max(shape.action_dim for shape in shapes)
+        return replace(self, inputs=inputs, action_dim=action_dim)
 
 
-def alike(model: WorldModel) -> tuple[Any, tuple[float, float], bool]:
-    """What must be equal for models to be stacked."""
-    return model.config, model.log_std, model.continuation is not None
+def ordered(model: WorldModel, observation: Float[Tensor, "*S O"]) -> Float[Tensor, "*S I"]:
+    """The elements of an observation as the encoder expects them, before anything is computed with them.
+
+    Those that wind up come last, and twice; see `WorldModel.observe`.
+    """
+    if not model.angles:
+        return observation
+    others = [i for i in range(model.observation_dim) if i not in model.angles]
+    return observation[..., [*others, *model.angles, *model.angles]]
 
 
-def seen(model: WorldModel, observation: Float[Tensor, "*S O"]) -> Float[Tensor, "*S I"]:
-    """The elements of an observation as the encoder expects them, before anything is computed with them."""
-    return observation[..., _order(model)] if model.angles else observation
-
+_MOST_COMPILED = 256
 
 _parameters: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
 
@@ -70,39 +79,18 @@ def parameters(module: nn.Module) -> dict[str, Tensor]:
     return _parameters[module]
 
 
-def learned(model: WorldModel) -> dict[str, Tensor]:
-    """What of a model is stacked and changes while it learns, by the names it has in a `Template`."""
-    mean, var = model.norm.mean, model.norm.var
-    if model.angles:
-        mean, var = mean[_order(model)], var[_order(model)]
-    return parameters(model) | {"norm.mean": mean, "norm.var": var}
-
-
 def fixed(model: WorldModel) -> dict[str, Tensor]:
-    """What of a model is stacked and stays as it is, by the names it has in a `Template`."""
-    device, angles = model.norm.mean.device, len(model.angles)
-    kind = torch.full((model.observation_dim + angles,), _NORMALISED, device=device)
+    """What of a model is never learned, by the names that it has in a `Template`."""
+    angles = len(model.angles)
+    kind = torch.full((model.observation_dim + angles,), _NORMALISED)
     if angles:
         kind[-2 * angles : -angles], kind[-angles:] = _SINE, _COSINE
-    real = torch.ones(model.action_dim, device=device)
-    return {"kind": kind, "discount": torch.tensor(model.discount, device=device), "real": real}
+    return {"kind": kind, "discount": torch.tensor(model.discount), "real": torch.ones(model.action_dim)}
 
 
 def in_halves(model: WorldModel, name: str) -> bool:
     """Whether a parameter is the policy's output layer, which gives means and then log standard deviations."""
     return name.startswith(f"policy.{len(model.policy) - 1}.")
-
-
-def stacked(models: Sequence[WorldModel], of: Callable[[WorldModel], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The models' tensors, (n, ...) each, of `learned` or `fixed`."""
-    own = [of(model) for model in models]
-    return {name: stack([each[name] for each in own], in_halves(models[0], name)) for name in own[0]}
-
-
-def stacked_parameters(modules: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """The parameters of modules of one kind, (n, ...) each."""
-    own = [parameters(module) for module in modules]
-    return {name: stack([each[name] for each in own]) for name in own[0]}
 
 
 class _FlatLinear(nn.Linear):
@@ -142,16 +130,29 @@ class Template(WorldModel):
         _flatten_inputs(self)
 
     def observe(self, observation: Float[Tensor, "*S I"]) -> Float[Tensor, "*S I"]:
-        """Of elements in the order of `seen`."""
+        """Of elements in the order of `ordered`."""
         angles = torch.where(self.kind == _SINE, observation.sin(), observation.cos())
         return torch.where(self.kind == _NORMALISED, self.norm(observation), angles)
 
 
 class Networks(nn.Module):
-    """A template and the slow networks that follow it, to compute with in the place of many agents'."""
+    """A template and the slow networks that follow it, to compute with in the place of many agents'.
 
-    def __init__(self, shape: Shape) -> None:
+    Args:
+        shape: of the agents.
+        compiled: whether to compile each function that is called, which fuses hundreds of small operations.
+
+    Attributes:
+        compiled: the same; it may be changed at any time.
+    """
+
+    def __init__(self, shape: Shape, compiled: bool = False) -> None:
         super().__init__()
+        self.compiled = compiled
+        self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
+        if compiled:
+            # Each desk, function and count of candidates is one of its own, of the same line of code.
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_COMPILED)
         with torch.random.fork_rng(devices=[]):  # building one must not disturb who draws from torch's own generator
             self.model = Template(shape)
         self.slow = SlowNetworks(self.model, shape.slow_encoder)
@@ -167,25 +168,33 @@ class Networks(nn.Module):
         Args:
             tensors: (n, ...) that take the place of the networks' own, by name.
             function: takes a `WorldModel`, its `SlowNetworks`, and one agent's share of each argument. It must be
-                pure.
+                pure; and the same object whenever it is called, for what is compiled to be used again.
             args: tensors (n, ...) or tuples of those.
 
         Returns:
             What the function returns, every tensor with a leading n.
         """
 
-        def one(tensors: dict[str, Tensor], *args: Any) -> Any:
-            return functional_call(self, tensors, (function, *args))
+        def every(tensors: dict[str, Tensor], *args: Any) -> Any:
+            def one(tensors: dict[str, Tensor], *args: Any) -> Any:
+                return functional_call(self, tensors, (function, *args))
 
-        return torch.vmap(one)(tensors, *args)
+            return torch.vmap(one)(tensors, *args)
+
+        if not self.compiled:
+            return every(tensors, *args)
+        if function not in self._compiled:
+            self._compiled[function] = torch.compile(every, fullgraph=True, dynamic=False)
+        try:
+            return self._compiled[function](tensors, *args)
+        except Exception as error:
+            if not type(error).__module__.startswith("torch._"):
+                raise
+            warnings.warn(f"compiling did not work, so it is computed without: {error}", stacklevel=2)
+            self._compiled[function] = every
+            return every(tensors, *args)
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same under longer names."""
     return {f"{prefix}{name}": x for name, x in tensors.items()}
-
-
-def _order(model: WorldModel) -> list[int]:
-    """Which element of the observation each input of the encoder is of; see `WorldModel.observe`."""
-    others = [i for i in range(model.observation_dim) if i not in model.angles]
-    return [*others, *model.angles, *model.angles]

@@ -1,8 +1,12 @@
 """Environments of a user's own, registered the way users do: by importing this module."""
 
+import os
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+
+import envs
 
 
 class Own(gymnasium.Env):
@@ -58,6 +62,15 @@ class Chatty(Own):
         return super().reset(seed=seed)
 
 
+class Loose(Own):
+    """Comes apart, where the environment variable LOOSE is set."""
+
+    def step(self, action):
+        if self.t == 4 and "LOOSE" in os.environ:
+            raise envs.TaskError("the wheel came off")
+        return super().step(action)
+
+
 class Pixels(gymnasium.Env):
     """An image."""
 
@@ -77,6 +90,7 @@ for _name, _class in {
     "Unbounded": Unbounded,
     "NaN": NaNObservation,
     "Chatty": Chatty,
+    "Loose": Loose,
     "Pixels": Pixels,
 }.items():
     gymnasium.register(f"{_name}-v0", _class, max_episode_steps=20)

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent import Experience, ProcessError, TrainingStopped, resume
+from agent import AgentInfo, Experience, ProcessError, TrainingStopped, resume
 from agent.lessons import Lessons
 from agent.many import Together
 from agent.trainer import Trainer
 from benchmarks.kills import differences
-from tests.agent.many.runs import CONFIG, WORLDS, Life, slow_point
+from tests.agent.many.runs import CONFIG, WORLDS, Failing, Life, slow_point
 from tests.agent.test_trainer import records
 
 
@@ -84,7 +84,7 @@ def test_the_same_seeds_train_the_same_agents_whichever_process_is_slow(together
 def test_a_run_that_fails_leaves_the_others_to_finish(tmp_path):
     lives = [
         Life(0, tmp_path),
-        Life(1, tmp_path, world=failing),
+        Life(1, tmp_path, world=(Failing, AgentInfo("failing", 1, 20, False))),
         Life(2, tmp_path),
     ]
     ended = []

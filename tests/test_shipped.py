@@ -22,6 +22,7 @@ BARS = {
     "Hopper-v5": 1000,
     "walker-run": 650,
     "hopper-hop": 200,
+    "quadruped-run": 600,
     "reacher-hard": 600,
     "cartpole-swingup-sparse": 500,
 }

@@ -78,7 +78,10 @@ def draw_variants(rows: Sequence[dict[str, Any]]) -> bytes:
                 fontweight="bold",
                 color=colour,
             )
-        names = [f"{row['name']}\n{row['steps'] // 1000}k steps, {len(row['tasks'])} tasks" for row in rows]
+        counts = [f"{len(row['tasks'])} task{'s' if len(row['tasks']) > 1 else ''}" for row in rows]
+        names = [
+            f"{row['name']}\n{row['steps'] // 1000}k steps, {count}" for row, count in zip(rows, counts, strict=True)
+        ]
         axes.set_yticks([-i for i in range(len(rows))], names, fontsize=8.5)
         axes.set_ylim(-len(rows) + 0.45, 0.65)
         axes.margins(x=0.08)

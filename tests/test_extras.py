@@ -128,7 +128,7 @@ def test_the_import_costs_little():
     """Two seconds at most; where a machine takes nearly as long for torch alone, half a second more than torch."""
     if min(seconds("from agent import Agent") for _ in range(3)) >= 2:
         # In one process: from one to the next, torch's own time varies by as much.
-        code = "import time, torch; began = time.process_time(); from agent import Agent; print(time.process_time() - began)"
+        code = "import time, torch; t = time.process_time(); from agent import Agent; print(time.process_time() - t)"
         assert min(float(python(code).stdout) for _ in range(3)) < 0.5
 
 

@@ -53,6 +53,12 @@ class Engine:
             generator: of the proposals' and the planner's randomness.
             warm_start: see `Planner.plan`.
             deadline: see `Planner.plan`.
+
+        Returns:
+            See `Planner.plan`; on the observations' device.
+
+        Raises:
+            planners.PlannerError: when a shape does not fit.
         """
         latent, proposals = self.propose(model, observation, proposal_noise(model, planning, generator))
         return planner.plan(

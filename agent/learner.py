@@ -20,6 +20,7 @@ from agent.optimizers import optimizer_tensors, restore_optimizer
 from agent.slow_networks import SlowNetworks
 from agent.world_model import WorldModel
 
+POLICY_EPSILON = 1e-5  # of the policy's Adam
 DIVERGED = "the losses or the critic's targets are NaN or infinite"
 
 
@@ -62,7 +63,7 @@ class Learner:
             fused=True,
         )
         self.policy_optimizer = torch.optim.AdamW(
-            policy, lr=rate, weight_decay=config.weight_decay, eps=1e-5, fused=True
+            policy, lr=rate, weight_decay=config.weight_decay, eps=POLICY_EPSILON, fused=True
         )
         self.value_scale = torch.ones((), device=next(model.parameters()).device)
 
@@ -97,47 +98,29 @@ class Learner:
         Raises:
             DivergedError: when the loss or the critic's targets are NaN or infinite; nothing has changed then.
         """
-        return self.learn(*self.draw(batch))
-
-    def draw(self, batch: Batch) -> tuple[Lesson, Noise]:
-        """What an update depends on beside parameters, with its share of the randomness."""
-        lesson = Lesson(batch.observations, batch.actions, batch.rewards, batch.terminated, batch.mask)
-        return lesson, self._noise(*batch.rewards.shape)
-
-    def learn(self, lesson: Lesson, noise: Noise) -> Learned:
-        """`update` with what was drawn."""
+        lesson, noise = self.draw(batch)
         world = world_loss(self.model, self.slow, self.config, lesson, noise)
         if not torch.isfinite(world.loss.detach() + world.targets.sum()):
             raise DivergedError(DIVERGED)
         norm = self._descend(self.world_optimizer, world.loss, self._world)
         loss, scale, diagnostics = policy_loss(self.model, self.config, lesson, world.latents, noise, self.value_scale)
         self._descend(self.policy_optimizer, loss, self._policy)
-        self._end_update(scale)
+        self.value_scale.copy_(scale)
+        self.slow.follow(self.model, self.config.target_rate)
         return Learned(world.metrics | {"gradient_norm": norm.detach()} | diagnostics, world.errors)
 
-    def step_world(self) -> Tensor:
-        """A step of all but the policy against the gradients that are there, whose norm it returns."""
-        return self._step(self.world_optimizer, self._world)
-
-    def step_policy(self, scale: Tensor) -> None:
-        """A step of the policy against the gradients that are there, and what ends an update."""
-        self._step(self.policy_optimizer, self._policy)
-        self._end_update(scale)
+    def draw(self, batch: Batch) -> tuple[Lesson, Noise]:
+        """What an update depends on beside parameters, with its share of the randomness."""
+        lesson = Lesson(batch.observations, batch.actions, batch.rewards, batch.terminated, batch.mask)
+        return lesson, self._noise(*batch.rewards.shape)
 
     def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         """A step against the gradient, whose norm it returns."""
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        return self._step(optimizer, parameters)
-
-    def _step(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> Tensor:
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
         optimizer.step()
         return norm
-
-    def _end_update(self, scale: Tensor) -> None:
-        self.value_scale.copy_(scale)
-        self.slow.follow(self.model, self.config.target_rate)
 
     def _noise(self, length: int, sequences: int) -> Noise:
         def normal(*shape: int) -> Tensor:

@@ -34,7 +34,7 @@ from agent.config import to_dict
 from agent.many import Post, Together
 from preplay.errors import UsageError, one_sentence
 from preplay.provenance import provenance
-from preplay.train import agent_info
+from preplay.train import agent_info, environments
 
 SETTLING = 50  # decisions between the random ones and those that are timed
 
@@ -93,8 +93,7 @@ class Life:
 
     def __call__(self, post: Post) -> None:
         """Trains until it is stopped."""
-        with contextlib.ExitStack() as stack:
-            env, evaluation_env = (stack.enter_context(contextlib.closing(envs.make(self.task))) for _ in "ab")
+        with environments(self.task) as (env, evaluation_env):
             task = env.get_wrapper_attr("task")
             info = agent_info(task, envs.winding_angles(evaluation_env), {})
 

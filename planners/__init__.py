@@ -14,7 +14,7 @@ from planners.knots import Knots
 from planners.mppi import MPPI, MPPIConfig
 from planners.noise import coloured
 from planners.plan import Plan, Score
-from planners.planner import Planner, PlannerConfig, Scored
+from planners.planner import Drawn, Planner, PlannerConfig, Scored
 from planners.predictive import PredictiveConfig, PredictiveSampling
 from planners.registry import get, make, names, register
 from planners.shooting import Shooting, ShootingConfig
@@ -26,6 +26,7 @@ __all__ = [
     "MPPI",
     "CEMConfig",
     "CMAESConfig",
+    "Drawn",
     "Gaussian",
     "GaussianPlanner",
     "GradientConfig",

@@ -28,6 +28,7 @@ from preplay.train import (
     changed_settings,
     check_folder,
     check_room,
+    environments,
     final_returns,
     leave_no_shell,
     missing,
@@ -150,13 +151,7 @@ class _Life:
     def __call__(self, post: Post) -> None:
         run, state, trainer = self.run, self.run.state, None
         try:
-            with contextlib.ExitStack() as stack:
-                env, evaluation_env = (
-                    stack.enter_context(
-                        contextlib.closing(envs.make(run.task.name, action_repeat=run.task.action_repeat))
-                    )
-                    for _ in "ab"
-                )
+            with environments(run.task.name, run.task.action_repeat) as (env, evaluation_env):
                 if state is None:
                     info = agent_info(env.get_wrapper_attr("task"), envs.winding_angles(evaluation_env), self.now)
                 else:
@@ -203,7 +198,7 @@ def _train(runs: list[Run], options: Train) -> dict[Path, str]:
                 display.end(number, sentence, important=True)
 
         lives = [_Life(run, now) for run in runs]
-        together: Together[None] = Together(lives, [run.config for run in runs], device, told, ended)
+        together: Together[None] = Together(lives, runs[0].config, device, told, ended)
         with signals_stop(together.stop) as received:
             outcomes: list[Outcome[None]] = together.run()
     if any(isinstance(outcome.error, TrainingStopped) for outcome in outcomes):

@@ -99,7 +99,7 @@ class Train:
         folder = self.out or Path("runs") / f"{file_name(task.name)}-seed{self.config.seed}"
         check_folder(folder)
         made = missing(folder)
-        with self._environments(self.task, self.action_repeat) as (env, evaluation_env):
+        with environments(self.task, self.action_repeat) as (env, evaluation_env):
             info = agent_info(env.get_wrapper_attr("task"), envs.winding_angles(evaluation_env), provenance())
             self._train(folder, info, env, evaluation_env, made)
 
@@ -119,7 +119,7 @@ class Train:
         for sentence in begin_sitting(state, provenance()):
             note(sentence)
         check_room(folder, "make room")
-        with self._environments(info.task, info.action_repeat) as (env, evaluation_env):
+        with environments(info.task, info.action_repeat) as (env, evaluation_env):
             self._train(folder, info, env, evaluation_env)
 
     def _train(
@@ -185,17 +185,6 @@ class Train:
 
         return fill
 
-    @contextlib.contextmanager
-    def _environments(
-        self, task: str, action_repeat: int | None
-    ) -> Iterator[tuple[gymnasium.Env[Any, Any], gymnasium.Env[Any, Any]]]:
-        """Where to train, and where to evaluate."""
-        with contextlib.ExitStack() as stack:
-            env, evaluation_env = (
-                stack.enter_context(contextlib.closing(envs.make(task, action_repeat=action_repeat))) for _ in "ab"
-            )
-            yield env, evaluation_env
-
     def _check_same(self, stored: TrainConfig, info: AgentInfo) -> None:
         """Makes sure that nothing but `--steps` is to be different in a run that is resumed."""
         given = {
@@ -228,6 +217,18 @@ class Train:
             episodes = "1 episode" if count == 1 else f"{count} episodes"
             print(f"{name:8} {record['mean_return']:7.1f} ({interval_text(record['interval'])}) over {episodes}")
         print(f"stored in {folder}; play it with: preplay run {task} --checkpoint {folder}")
+
+
+@contextlib.contextmanager
+def environments(
+    task: str, action_repeat: int | None = None
+) -> Iterator[tuple[gymnasium.Env[Any, Any], gymnasium.Env[Any, Any]]]:
+    """Where to train, and where to evaluate."""
+    with contextlib.ExitStack() as stack:
+        env, evaluation_env = (
+            stack.enter_context(contextlib.closing(envs.make(task, action_repeat=action_repeat))) for _ in "ab"
+        )
+        yield env, evaluation_env
 
 
 def agent_info(task: envs.Task, angles: tuple[int, ...], training: dict[str, Any]) -> AgentInfo:

@@ -7,7 +7,7 @@ import torch
 
 from agent.config import TrainConfig
 from agent.many.layout import Layout
-from agent.many.stacked import Shape
+from agent.many.networks import Shape
 
 
 class Ask(IntEnum):
@@ -44,7 +44,7 @@ class Sizes:
     Attributes:
         agents: that sit at it, n.
         shape: of all.
-        config: of all, but for seeds and steps.
+        config: of all; seeds and steps may be others.
     """
 
     agents: int

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import torch
 
+from agent.config import TrainConfig
 from agent.many.desk import Ask, Desk, Said, Sizes
-from agent.many.seat import Card
+from agent.many.networks import Shape
 from agent.many.stack import Stack
 from agent.many.waiting import Bells, wait_for
 
@@ -23,6 +24,7 @@ class Host:
     learn, fall into step again.
 
     Args:
+        config: of all agents.
         device: to compute on.
         bells: of as many agents as there are.
         spin: seconds to wait for the next request without going to sleep.
@@ -31,20 +33,20 @@ class Host:
         error: what went wrong here, and so for those who asked; None as long as nothing has.
     """
 
-    def __init__(self, device: torch.device, bells: Bells, spin: float = 0.0) -> None:
-        self._device, self._bells, self._spin = device, bells, spin
+    def __init__(self, config: TrainConfig, device: torch.device, bells: Bells, spin: float = 0.0) -> None:
+        self._config, self._device, self._bells, self._spin = config, device, bells, spin
         count = len(bells.answered)
         self._changed = threading.Condition()
-        self._cards: list[Card | None] = [None] * count
+        self._shapes: list[Shape | None] = [None] * count
         self._left = [False] * count
         self._places: list[tuple[Desk, int] | None] = [None] * count
         self._desks: list[tuple[Desk, Stack, list[int]]] = []
         self.error: Exception | None = None
 
-    def introduce(self, number: int, card: Card) -> None:
+    def introduce(self, number: int, shape: Shape) -> None:
         """An agent asks for a place; from any thread."""
         with self._changed:
-            self._cards[number] = card
+            self._shapes[number] = shape
             self._changed.notify_all()
 
     def leave(self, number: int) -> None:
@@ -65,7 +67,7 @@ class Host:
     def serve(self) -> None:
         """Answers until everybody has left."""
         with self._changed:
-            while not all(card or left for card, left in zip(self._cards, self._left, strict=True)):
+            while not all(shape or left for shape, left in zip(self._shapes, self._left, strict=True)):
                 self._changed.wait()
         try:
             self._set_up()
@@ -78,15 +80,13 @@ class Host:
 
     def _set_up(self) -> None:
         """Seats those together whose agents can be stacked."""
-        groups: dict[Card, list[int]] = {}
-        for number, card in enumerate(self._cards):
-            if card is not None:
-                alike = replace(card, shape=replace(card.shape, inputs=0, action_dim=0))
-                groups.setdefault(alike, []).append(number)
-        for members in groups.values():
-            first, *others = [card for number in members if (card := self._cards[number]) is not None]
-            shape = first.shape.padded([card.shape for card in others])
-            desk = Desk(Sizes(len(members), shape, first.config))
+        groups: dict[Shape, dict[int, Shape]] = {}
+        for number, shape in enumerate(self._shapes):
+            if shape is not None:
+                groups.setdefault(replace(shape, inputs=0, action_dim=0), {})[number] = shape
+        for shapes in groups.values():
+            members = list(shapes)
+            desk = Desk(Sizes(len(members), shapes[members[0]].padded(list(shapes.values())), self._config))
             if self._device.type == "cuda":
                 _pin(desk)
             stack = Stack(desk, self._device)

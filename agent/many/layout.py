@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agent.learner import Learner
+from agent.many.networks import Networks, Shape, in_halves, parameters
 from agent.many.padding import cut, pad
-from agent.many.stacked import Networks, Shape, in_halves, parameters
 from agent.world_model import WorldModel
 
 _ALIGNED = 8  # floats: where a tensor begins, so that it can be read in whole vectors

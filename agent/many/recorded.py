@@ -8,7 +8,7 @@ import torch
 class Recorded:
     """A CUDA graph of a function that reads and writes tensors which stay where they are.
 
-    Thousands of small operations are begun one by one in many milliseconds; replayed, they take as long as the GPU
+    Hundreds of small operations are begun one by one in many milliseconds; replayed, they take as long as the GPU
     needs for them.
 
     Args:

@@ -20,7 +20,8 @@ from agent.config import TrainConfig
 from agent.errors import ProcessError
 from agent.many.desk import Desk
 from agent.many.host import Host
-from agent.many.seat import Card, Seat
+from agent.many.networks import Shape
+from agent.many.seat import Seat
 from agent.many.waiting import Bells
 from agent.processes import available_cores, depend_on_parent
 
@@ -70,8 +71,8 @@ class Post:
 
         threading.Thread(target=watch, daemon=True).start()
 
-    def _open(self, card: Card) -> tuple[Desk, int]:
-        self._send("card", card)
+    def _open(self, shape: Shape) -> tuple[Desk, int]:
+        self._send("shape", shape)
         return self._places.get()
 
     def _listen(self) -> None:
@@ -108,7 +109,7 @@ class Together:
 
     Args:
         lives: the runs.
-        config: of each, or of all.
+        config: of all, but for their seeds, their steps and how they are watched.
         device: to compute on.
         on_tell: called with a run's number and what it tells, on a thread of its own.
         on_end: called with a run's number and outcome as soon as it ends, on that thread too.
@@ -117,13 +118,12 @@ class Together:
     def __init__(
         self,
         lives: Sequence[Life[T]],
-        config: TrainConfig | Sequence[TrainConfig],
+        config: TrainConfig,
         device: torch.device | str = "cpu",
         on_tell: Callable[[int, Any], None] | None = None,
         on_end: Callable[[int, Outcome[T]], None] | None = None,
     ) -> None:
-        self._lives = lives
-        self._configs = [config] * len(lives) if isinstance(config, TrainConfig) else list(config)
+        self._lives, self._config = lives, config
         self._on_tell, self._on_end = on_tell, on_end
         # A forked process would inherit torch's threads in an unknown state.
         self._context: SpawnContext = multiprocessing.get_context("spawn")
@@ -133,7 +133,7 @@ class Together:
         self._spin = _SPIN if available_cores() > len(lives) else 0.0
         answered = [self._context.Semaphore(0) for _ in lives]
         self._bells = Bells(self._context.Semaphore(0), answered)
-        self._host = Host(torch.device(device), self._bells, self._spin)
+        self._host = Host(config, torch.device(device), self._bells, self._spin)
         self._processes: list[SpawnProcess] = []
 
     def stop(self) -> None:
@@ -152,9 +152,9 @@ class Together:
         """Lets all runs come to their end. One that fails does not end the others."""
         outcomes: list[Outcome[T]] = [Outcome(None, _gone()) for _ in self._lives]
         try:
-            for life, config, answered in zip(self._lives, self._configs, self._bells.answered, strict=True):
+            for life, answered in zip(self._lives, self._bells.answered, strict=True):
                 ours, theirs = self._context.Pipe()
-                arguments = life, theirs, config, self._bells.asked, answered, self._spin
+                arguments = life, theirs, self._config, self._bells.asked, answered, self._spin
                 process = self._context.Process(target=_live, args=arguments, daemon=True)
                 process.start()
                 theirs.close()  # so that a process's end is noticed
@@ -182,7 +182,7 @@ class Together:
                     kind, what = connection.recv()
                 except (EOFError, OSError):
                     kind, what = "gone", outcomes[number]
-                if kind == "card":
+                if kind == "shape":
                     self._host.introduce(number, what)
                     threading.Thread(target=self._seat, args=(number, connection), daemon=True).start()
                 elif kind == "tell" and self._on_tell is not None:

@@ -1,7 +1,6 @@
 """An engine that asks another process, which computes for many."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Semaphore
 from typing import Literal
 
@@ -16,29 +15,10 @@ from agent.experience import Batch
 from agent.learner import DIVERGED, Learned, Learner
 from agent.many.desk import METRICS, Ask, Desk, Said, deviates
 from agent.many.layout import Layout
-from agent.many.stacked import Shape, fixed, ordered, parameters
+from agent.many.networks import Shape, fixed, ordered, parameters
 from agent.many.waiting import wait_for
 from agent.world_model import WorldModel
 from planners import Plan, Planner, Score
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a process tells of its agent before it is given a place at a desk.
-
-    Attributes:
-        shape: of its agent alone.
-        config: with which those that can sit at one desk have all in common.
-    """
-
-    shape: Shape
-    config: TrainConfig
-
-    @staticmethod
-    def of(model: WorldModel, config: TrainConfig) -> "Card":
-        """An agent's, whose learner has this configuration."""
-        shape = Shape.of(model, config.learner.slow_encoder)
-        return Card(shape, replace(config, seed=0, steps=1, final_episodes=1, evaluation_episodes=1, save_every=0.0))
 
 
 class Seat(Engine):
@@ -48,8 +28,8 @@ class Seat(Engine):
     calls `settle` before.
 
     Args:
-        open: asks for a desk, and the number of the place at it, with a `Card`.
-        config: of the agent.
+        open: asks for a desk, and the number of the place at it, for an agent of a shape.
+        config: of all agents.
         asked: to ring with.
         answered: to be rung with.
         spin: seconds to wait for an answer without going to sleep, where there are cores to spare.
@@ -57,7 +37,7 @@ class Seat(Engine):
 
     def __init__(
         self,
-        open: Callable[[Card], tuple[Desk, int]],
+        open: Callable[[Shape], tuple[Desk, int]],
         config: TrainConfig,
         asked: Semaphore,
         answered: Semaphore,
@@ -75,10 +55,7 @@ class Seat(Engine):
     ) -> tuple[Float[Tensor, "1 L"], Float[Tensor, "1 P H A"] | None]:
         """See `Engine.propose`."""
         self._put(model)
-        self._write_norm(model)
-        self._write("observation", ordered(model, observation))
-        if noise is not None:
-            self._write("noise", noise)
+        self._write_beginning(model, observation, noise)
         self._ask(Ask.PROPOSE)
         latent = self._row["latent"].clone()
         return latent, None if noise is None else self._row["proposals"][..., : model.action_dim].clone()
@@ -118,11 +95,7 @@ class Seat(Engine):
         self._put(model)
         if planning != self._config.planning or deadline is not None or not self._plans:
             return super().plan(model, planner, planning, observation, generator, warm_start, deadline)
-        self._write_norm(model)
-        self._write("observation", ordered(model, observation))
-        noise = proposal_noise(model, planning, generator)
-        if noise is not None:
-            self._write("noise", noise)
+        self._write_beginning(model, observation, proposal_noise(model, planning, generator))
         for drawn in self._row["deviates"]:  # as the planner would
             size = *drawn.shape[:-1], model.action_dim
             drawn[..., : model.action_dim] = torch.randn(size, generator=generator)
@@ -189,11 +162,18 @@ class Seat(Engine):
     def _sit(self, model: WorldModel) -> None:
         """Finds a place, if it has none yet."""
         if self._desk is None:
-            self._desk, self._number = self._open(Card.of(model, self._config))
+            self._desk, self._number = self._open(Shape.of(model, self._config.learner.slow_encoder))
             self._layout = Layout(self._desk.sizes.shape)
             self._plans = deviates(self._desk.sizes) is not None
             self._candidates = self._desk.sizes.candidates
             self._row = {name: x[self._number] for name, x in self._desk.arrays.items()}
+
+    def _write_beginning(self, model: WorldModel, observation: Tensor, noise: Tensor | None) -> None:
+        """What proposals and plans begin with."""
+        self._write_norm(model)
+        self._write("observation", ordered(model, observation))
+        if noise is not None:
+            self._write("noise", noise)
 
     def _write_norm(self, model: WorldModel) -> None:
         self._write("mean", ordered(model, model.norm.mean))

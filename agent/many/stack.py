@@ -9,17 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agent.config import TrainConfig
+from agent.learner import POLICY_EPSILON
 from agent.losses import Lesson, Noise, WorldTerms, policy_loss, world_loss
 from agent.many.desk import METRICS, Ask, Desk
 from agent.many.layout import Layout
+from agent.many.networks import Networks, prefixed
 from agent.many.recorded import Recorded
-from agent.many.stacked import Networks, prefixed
 from agent.slow_networks import SlowNetworks
 from agent.world_model import WorldModel
-from planners.planner import Drawn
+from planners import Drawn
 
 Tensors = dict[str, Tensor]
-_POLICY_EPSILON = 1e-5  # of the policy's Adam, as in `Learner`
 
 
 class Stack:
@@ -202,7 +202,7 @@ class Stack:
         )
         (gradient,) = torch.autograd.grad(loss.sum(), policy)
         with torch.no_grad():
-            self._descend("policy", gradient, taken, self._policy_rate, _POLICY_EPSILON)
+            self._descend("policy", gradient, taken, self._policy_rate, POLICY_EPSILON)
             scale.copy_(torch.where(taken > 0, scales, scale))
             followed = sections["world"][:, : layout.sizes["slow"]]
             sections["slow"].lerp_(followed, config.target_rate * taken.unsqueeze(1))

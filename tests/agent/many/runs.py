@@ -89,10 +89,7 @@ WORLDS = [
 
 @dataclass(frozen=True)
 class Life:
-    """A run in whatever process.
-
-    `stop_at` is the step at which it asks all others and itself to stop, by what it tells.
-    """
+    """A run in whatever process."""
 
     number: int
     folder: Path

@@ -13,9 +13,9 @@ from agent.engine import Engine
 from agent.experience import Batch
 from agent.many.host import Host
 from agent.many.layout import Layout
+from agent.many.networks import Shape
 from agent.many.padding import cut, pad
 from agent.many.seat import Seat
-from agent.many.stacked import Shape
 from agent.many.waiting import Bells
 from tests.agent.many.runs import CONFIG
 from tests.agent.toy import shake
@@ -77,12 +77,12 @@ def at_desks(config, scripts, device="cpu"):
     """Runs each script, given its engine, on a thread of its own, and serves them; what they return or raise."""
     context = multiprocessing.get_context("spawn")
     bells = Bells(context.Semaphore(0), [context.Semaphore(0) for _ in scripts])
-    host = Host(torch.device(device), bells)
+    host = Host(config, torch.device(device), bells)
     found = [None] * len(scripts)
 
     def live(number):
-        def sit(card):
-            host.introduce(number, card)
+        def sit(shape):
+            host.introduce(number, shape)
             return host.place(number)
 
         try:

@@ -55,7 +55,7 @@ def test_doctor(preplay):
     assert not [check for check in checks.values() if check["status"] == "broken"]
     plans = checks["speed"]["values"]["milliseconds"]
     assert list(plans) == ["tiny", "small", "base"]
-    assert 0 < plans["tiny"]["p50"] < plans["small"]["p50"] < plans["base"]["p50"]
+    assert all(0 < ms["p50"] <= ms["p95"] for ms in plans.values())
     assert checks["versions"]["values"]["installed"]["mujoco"].startswith("3.")
 
 

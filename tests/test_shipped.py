@@ -18,8 +18,9 @@ BARS = {
     "cartpole-swingup": 800,
     "walker-walk": 900,
     "reacher-easy": 850,
-    "cheetah-run": 450,
-    "Hopper-v5": 1000,
+    "cheetah-run": 600,
+    "Hopper-v5": 3000,
+    "Walker2d-v5": 2000,
     "walker-run": 650,
     "hopper-hop": 200,
     "quadruped-run": 600,
@@ -27,9 +28,11 @@ BARS = {
     "cartpole-swingup-sparse": 500,
 }
 # Trained before the learner was what README says that it is.
-EARLIER = {"cartpole-swingup", "walker-walk", "reacher-easy", "cheetah-run", "Hopper-v5"}
-# How a run is watched, and what computes it.
-WATCHING = {"evaluate_every", "evaluation_episodes", "device", "matmul_precision"}
+EARLIER = {"cartpole-swingup", "walker-walk", "reacher-easy"}
+# Environment steps of those that did not get 100,000.
+STEPS = {"Hopper-v5": 60_000}
+# How long and from which seed a run learns, how it is watched, and what computes it.
+FREE = {"steps", "seed", "evaluate_every", "evaluation_episodes", "device", "matmul_precision"}
 
 
 def test_the_promised_agents_ship():
@@ -61,20 +64,20 @@ def test_its_card_tells_what_was_recorded(task):
     assert set(final) == {"mppi", "policy"}
     assert final["mppi"]["seeds"] == final["policy"]["seeds"] == list(range(10_000, 10_010))
     assert final["mppi"]["mean_return"] >= BARS[task]
-    assert description["training"]["steps"] == 100_000
+    assert description["training"]["steps"] == STEPS.get(task, 100_000)
     assert re.fullmatch(r"[0-9a-f]{12}\+?", description["training"]["commit"])
 
 
 def test_one_set_of_hyper_parameters_trained_them_all():
     for group in (EARLIER, AGENTS.keys() - EARLIER):
         configs = [describe(AGENTS[task])["config"] for task in group]
-        settings = [{key: x for key, x in config.items() if key not in WATCHING} for config in configs]
+        settings = [{key: x for key, x in config.items() if key not in FREE} for config in configs]
         assert len({json.dumps(each, sort_keys=True) for each in settings}) == 1
 
 
 def test_those_of_the_learner_as_it_is_have_its_defaults():
     for task in AGENTS.keys() - EARLIER:
         config = to_dict(Agent.load(AGENTS[task], "cpu").config)
-        assert {key: x for key, x in config.items() if key not in WATCHING} == {
-            key: x for key, x in to_dict(preset("small")).items() if key not in WATCHING
+        assert {key: x for key, x in config.items() if key not in FREE} == {
+            key: x for key, x in to_dict(preset("small")).items() if key not in FREE
         }

@@ -173,7 +173,7 @@ class Stack:
         return self._networks.for_each(tensors, self._functions.score, latent, actions)[:, :, :count]
 
     def _update(self) -> None:
-        """`Learner.learn` of each, without looking at a number."""
+        """`Learner.update` of each, without looking at a number."""
         here, config, layout, sections = self._here, self._config.learner, self._layout, self._sections
         lesson = Lesson(*(here[name] for name in ("observations", "actions", "rewards", "terminated", "mask")))
         noise = [here["target_noise"], here["policy_noise"]]

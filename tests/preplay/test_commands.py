@@ -55,7 +55,8 @@ def test_doctor(preplay):
     assert not [check for check in checks.values() if check["status"] == "broken"]
     plans = checks["speed"]["values"]["milliseconds"]
     assert list(plans) == ["tiny", "small", "base"]
-    assert all(0 < ms["p50"] <= ms["p95"] for ms in plans.values())
+    # The sizes of tiny and small differ by less than what a busy machine does to either.
+    assert 0 < max(plans["tiny"]["p50"], plans["small"]["p50"]) < plans["base"]["p50"]
     assert checks["versions"]["values"]["installed"]["mujoco"].startswith("3.")
 
 

@@ -1,6 +1,7 @@
 """`preplay train --tasks A,B,C --seeds N`: many agents at once."""
 
 import contextlib
+import errno
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,7 +124,9 @@ def _run(options: Train, task: envs.Task, seed: int) -> Run:
     state = resume.read(folder)
     if state.info.task != task.name:
         raise UsageError(f"the run in {str(folder)!r} trains {state.info.task}, not {task.name}; choose another --out")
-    changed = changed_settings(config, state.config)
+    # One that was begun alone may have been left to choose, and chose the same.
+    known = replace(config, device=state.config.device) if state.moment.device == "cpu" else config
+    changed = changed_settings(known, state.config)
     if state.info.action_repeat != task.action_repeat:
         changed.append("action-repeat")
     if config.steps < state.config.steps:
@@ -209,6 +212,8 @@ def _train(runs: list[Run], options: Train) -> dict[Path, str]:
 
 def _why(error: BaseException) -> str:
     """What to say of a run that failed. A defect of ours keeps its traceback."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; nothing saved is lost: make room, and the same command goes on"
     sentence = sentence_of(error) if isinstance(error, Exception) else None
     if sentence is not None:
         return sentence

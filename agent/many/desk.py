@@ -1,9 +1,12 @@
 """Memory that the processes of many agents share with the one that computes for them."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
+from torch import Tensor
 
 from agent.config import TrainConfig
 from agent.many.layout import Layout
@@ -68,19 +71,38 @@ class Desk:
         sizes: of everything.
 
     Attributes:
+        memory: that all lie in. One piece, since what is sent to each process keeps a file open, and what a GPU is to
+            reach is told to it piece by piece.
         arrays: by name; see `_shapes`.
         asks: (n, 2) what each asks for (`Ask`) and, of scores, which of `sizes.candidates` it takes.
         said: (n,) `Said`.
     """
 
     def __init__(self, sizes: Sizes) -> None:
-        self.sizes = sizes
-        self.arrays = {name: torch.zeros(shape).share_memory_() for name, shape in _shapes(sizes).items()}
+        memory = torch.zeros(sum(_room(shape) for shape in _shapes(sizes).values()))
+        words = torch.zeros((sizes.agents, 3), dtype=torch.int64)
+        self.__setstate__((sizes, memory.share_memory_(), words.share_memory_()))
         # A row that nobody has written yet is computed with, too.
         self.arrays["mask"].fill_(1)
         self.arrays["var"].fill_(1)
-        self.asks = torch.zeros((sizes.agents, 2), dtype=torch.int64).share_memory_()
-        self.said = torch.zeros(sizes.agents, dtype=torch.int64).share_memory_()
+
+    def __getstate__(self) -> tuple[Sizes, Tensor, Tensor]:
+        return self.sizes, self.memory, self._words
+
+    def __setstate__(self, state: tuple[Sizes, Tensor, Tensor]) -> None:
+        self.sizes, self.memory, self._words = state
+        shapes = _shapes(self.sizes)
+        parts = self.memory.split([_room(shape) for shape in shapes.values()])
+        self.arrays = {
+            name: part[: math.prod(shape)].view(shape)
+            for (name, shape), part in zip(shapes.items(), parts, strict=True)
+        }
+        self.asks, self.said = self._words[:, :2], self._words[:, 2]
+
+
+def _room(shape: Sequence[int]) -> int:
+    """Numbers that an array takes, up to where a line of the processor's cache begins."""
+    return -(-math.prod(shape) // 16) * 16
 
 
 def _shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:

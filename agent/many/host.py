@@ -41,6 +41,7 @@ class Host:
         self._left = [False] * count
         self._places: list[tuple[Desk, int] | None] = [None] * count
         self._desks: list[tuple[Desk, Stack, list[int]]] = []
+        self._pinned: list[Desk] = []
         self.error: Exception | None = None
 
     def introduce(self, number: int, shape: Shape) -> None:
@@ -75,8 +76,8 @@ class Host:
                 for desk, stack, members in self._desks:
                     self._answer(desk, stack, members)
         finally:
-            for desk, _, _ in self._desks if self._device.type == "cuda" else ():
-                _unpin(desk)
+            for desk in self._pinned:
+                torch.cuda.cudart().cudaHostUnregister(desk.memory.data_ptr())
 
     def _set_up(self) -> None:
         """Seats those together whose agents can be stacked."""
@@ -87,8 +88,8 @@ class Host:
         for shapes in groups.values():
             members = list(shapes)
             desk = Desk(Sizes(len(members), shapes[members[0]].padded(list(shapes.values())), self._config))
-            if self._device.type == "cuda":
-                _pin(desk)
+            if self._device.type == "cuda" and _pin(desk):
+                self._pinned.append(desk)
             stack = Stack(desk, self._device)
             with self._changed:
                 self._desks.append((desk, stack, members))
@@ -141,16 +142,11 @@ class Host:
             self._bells.answered[members[row]].release()
 
 
-def _pin(desk: Desk) -> None:
-    """Lets the GPU read and write a desk's memory while the processor goes on."""
-    runtime = torch.cuda.cudart()
-    for x in desk.arrays.values():
-        # Where it is refused, numbers come and go all the same, only slower.
-        runtime.cudaHostRegister(x.data_ptr(), x.numel() * x.element_size(), 0)
+def _pin(desk: Desk) -> bool:
+    """Lets the GPU read and write a desk's memory while the processor goes on; False where it is refused.
 
-
-def _unpin(desk: Desk) -> None:
-    """Before the memory is given back, and something else comes to lie there."""
-    runtime = torch.cuda.cudart()
-    for x in desk.arrays.values():
-        runtime.cudaHostUnregister(x.data_ptr())
+    Numbers come and go all the same then, only slower. Memory that was pinned must be let go before it is given back.
+    """
+    runtime, memory = torch.cuda.cudart(), desk.memory
+    refused = runtime.cudaHostRegister(memory.data_ptr(), memory.numel() * memory.element_size(), 0)
+    return refused == runtime.cudaError.success

@@ -6,12 +6,13 @@ import queue
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from multiprocessing.synchronize import Semaphore
+from pickle import PicklingError
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -54,7 +55,7 @@ class Post:
         self._connection = connection
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._places: queue.SimpleQueue[tuple[Desk, int]] = queue.SimpleQueue()
+        self._places: queue.SimpleQueue[tuple[Desk, int] | Exception] = queue.SimpleQueue()
         self.engine = Seat(self._open, config, asked, answered, spin)
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -73,16 +74,22 @@ class Post:
 
     def _open(self, shape: Shape) -> tuple[Desk, int]:
         self._send("shape", shape)
-        return self._places.get()
+        place = self._places.get()
+        if isinstance(place, Exception):
+            raise place
+        return place
 
     def _listen(self) -> None:
-        with contextlib.suppress(EOFError, OSError):
-            while True:
-                place = self._connection.recv()
-                if place is None:
-                    self._stopping.set()
-                else:
-                    self._places.put(place)
+        while True:
+            try:
+                heard = self._connection.recv()
+            except Exception as error:  # such as too many open files; who waits for a place must hear of it
+                self._places.put(error)
+                return
+            if heard is None:
+                self._stopping.set()
+            else:
+                self._places.put(heard)
 
     def _send(self, kind: str, what: Any) -> None:
         with self._lock:
@@ -111,8 +118,9 @@ class Together:
         lives: the runs.
         config: of all, but for their seeds, their steps and how they are watched.
         device: to compute on.
-        on_tell: called with a run's number and what it tells, on a thread of its own.
-        on_end: called with a run's number and outcome as soon as it ends, on that thread too.
+        on_tell: called with a run's number and what it tells, on a thread of its own. Where it fails, so does the
+            whole: the runs are stopped.
+        on_end: called with a run's number and outcome as soon as it ends, on that thread too; likewise.
     """
 
     def __init__(
@@ -135,42 +143,57 @@ class Together:
         self._bells = Bells(self._context.Semaphore(0), answered)
         self._host = Host(config, torch.device(device), self._bells, self._spin)
         self._processes: list[SpawnProcess] = []
+        self._listener: threading.Thread | None = None
+        self._stopped = self._ended = False
+        self._error: Exception | None = None
 
     def stop(self) -> None:
         """Asks all runs to stop; from a signal handler or another thread."""
-        for connection in self._connections:
-            self._send(connection, None)
+        self._stopped = True  # and those that are yet to begin
+        for number in range(len(self._connections)):
+            self._send(number, None)
 
     def _end(self) -> None:
         """Ends all processes at once."""
+        self._ended = True
         for process in self._processes:
             process.kill()
         for process in self._processes:
             process.join()
+        if self._listener is not None:
+            self._listener.join()
 
     def run(self) -> list[Outcome[T]]:
         """Lets all runs come to their end. One that fails does not end the others."""
         outcomes: list[Outcome[T]] = [Outcome(None, _gone()) for _ in self._lives]
         try:
-            for life, answered in zip(self._lives, self._bells.answered, strict=True):
-                ours, theirs = self._context.Pipe()
-                arguments = life, theirs, self._config, self._bells.asked, answered, self._spin
-                process = self._context.Process(target=_live, args=arguments, daemon=True)
-                process.start()
-                theirs.close()  # so that a process's end is noticed
-                self._processes.append(process)
-                self._connections.append(ours)
-            listener = threading.Thread(target=self._listen, args=(outcomes,), daemon=True)
-            listener.start()
+            with _signals_blocked():  # a process inherits it, and unblocks them once it knows what to do with them
+                for life, answered in zip(self._lives, self._bells.answered, strict=True):
+                    self._start(life, answered)
+            if self._stopped:
+                self.stop()
+            self._listener = threading.Thread(target=self._listen, args=(outcomes,), daemon=True)
+            self._listener.start()
             self._host.serve()
-            listener.join()
+            self._listener.join()
             for process in self._processes:
                 process.join()
         finally:
             self._end()
-        if self._host.error is not None:
-            raise self._host.error
+        error = self._host.error or self._error
+        if error is not None:
+            raise error
         return outcomes
+
+    def _start(self, life: Life[T], answered: Semaphore) -> None:
+        """Begins a run."""
+        ours, theirs = self._context.Pipe()
+        arguments = life, theirs, self._config, self._bells.asked, answered, self._spin
+        process = self._context.Process(target=_live, args=arguments, daemon=True)
+        process.start()
+        theirs.close()  # so that a process's end is noticed
+        self._processes.append(process)
+        self._connections.append(ours)
 
     def _listen(self, outcomes: list[Outcome[T]]) -> None:
         """Hears what the processes say, until all have ended."""
@@ -180,27 +203,49 @@ class Together:
                 number = numbers[connection]
                 try:
                     kind, what = connection.recv()
-                except (EOFError, OSError):
-                    kind, what = "gone", outcomes[number]
+                except (EOFError, ConnectionError):
+                    kind, what = "end", outcomes[number]
+                except Exception as error:  # what it said can't be read here, and so the rest neither
+                    self._processes[number].kill()
+                    kind, what = "end", Outcome(None, error)
                 if kind == "shape":
                     self._host.introduce(number, what)
-                    threading.Thread(target=self._seat, args=(number, connection), daemon=True).start()
-                elif kind == "tell" and self._on_tell is not None:
-                    self._on_tell(number, what)
-                elif kind in ("end", "gone"):
+                    threading.Thread(target=self._seat, args=(number,), daemon=True).start()
+                elif kind == "tell":
+                    self._call(self._on_tell, number, what)
+                else:
                     del numbers[connection]
                     outcomes[number] = what
                     self._host.leave(number)
-                    if self._on_end is not None:
-                        self._on_end(number, what)
+                    self._call(self._on_end, number, what)
 
-    def _seat(self, number: int, connection: Connection) -> None:
+    def _call(self, callback: Callable[[int, Any], None] | None, number: int, what: Any) -> None:
+        """Passes on what a run says, as long as somebody listens."""
+        if callback is None or self._error is not None or self._ended:
+            return
+        try:
+            callback(number, what)
+        except Exception as error:  # such as a full disk; were it to end this thread, all would wait for ever
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Stops all runs; `run` raises the first error when they have saved where they are."""
+        self._error = self._error or error
+        self.stop()
+
+    def _seat(self, number: int) -> None:
         """Sends an agent to its desk, once there is one."""
-        self._send(connection, self._host.place(number))
+        self._send(number, self._host.place(number))
 
-    def _send(self, connection: Connection, what: tuple[Desk, int] | None) -> None:
-        with self._lock, contextlib.suppress(OSError):  # it may be gone
-            connection.send(what)
+    def _send(self, number: int, what: tuple[Desk, int] | None) -> None:
+        try:
+            with self._lock:
+                self._connections[number].send(what)
+        except ConnectionError:
+            pass  # it is gone
+        except Exception as error:  # such as too many open files: it would wait for ever
+            self._processes[number].kill()
+            self._fail(error)
 
 
 _SPIN = 0.02  # seconds
@@ -217,19 +262,36 @@ def _live(
     """In a process: a run."""
     depend_on_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent's business, too: it asks the runs to stop
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     torch.set_num_threads(config.threads)
     try:
         outcome: Outcome[Any] = Outcome(life(Post(connection, config, asked, answered, spin)), None)
-    except Exception as error:
+    except BaseException as error:
         outcome = Outcome(None, _sendable(error))
-    with contextlib.suppress(OSError):
-        connection.send(("end", outcome))
+    with contextlib.suppress(ConnectionError):
+        try:
+            connection.send(("end", outcome))
+        except (AttributeError, TypeError, PicklingError) as error:
+            connection.send(("end", Outcome(None, _sendable(error))))
 
 
-def _sendable(error: Exception) -> Exception:
+_SIGNALS = signal.SIGINT, signal.SIGTERM
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Lets what would end a process that has just begun wait."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _sendable(error: BaseException) -> Exception:
     """An error as it can be sent; one that can't, or that nobody expects, with its traceback as text."""
     with contextlib.suppress(Exception):
-        if type(ForkingPickler.loads(ForkingPickler.dumps(error))) is type(error):
+        if isinstance(error, Exception) and type(ForkingPickler.loads(ForkingPickler.dumps(error))) is type(error):
             error.add_note("".join(traceback.format_exception(error)))
             return error
     return RuntimeError("".join(traceback.format_exception(error)).rstrip())

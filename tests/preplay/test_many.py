@@ -1,6 +1,7 @@
 """`preplay train --tasks A,B --seeds N`."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 
 from agent import Agent, describe, resume
 from preplay.card import read_metrics
+from preplay.many import _why
 from preplay.progress import RunsDisplay
 from tests.preplay.test_wrong_input import assert_one_sentence
 
@@ -113,6 +115,21 @@ def test_wrong_input(preplay, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     assert_one_sentence(preplay("train", *arguments), *words)
     assert not any(tmp_path.iterdir())
+
+
+def test_runs_that_were_begun_alone_go_on_together(preplay, tmp_path):
+    """Also where they were left to choose their device."""
+    options = [PENDULUM, *QUICK, "--out"]
+    code, _, err = preplay("train", *options, tmp_path / f"{PENDULUM}-seed0")
+    assert code == 0, err
+    code, out, err = preplay("train", *options, tmp_path, "--seeds", 2, "--steps", 50, "--json")
+    assert (code, err) == (0, "")
+    assert [row["steps"] for row in json.loads(out)["runs"]] == [50, 50]
+
+
+def test_a_disk_that_is_full_is_told_as_of_one_run():
+    error = OSError(errno.ENOSPC, "No space left on device")
+    assert _why(error) == "the disk is full; nothing saved is lost: make room, and the same command goes on"
 
 
 def test_a_folder_that_holds_something_else(preplay, tmp_path, done):

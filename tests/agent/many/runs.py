@@ -87,6 +87,16 @@ WORLDS = [
 ]
 
 
+def unsendable(post):
+    """A run whose result can't be sent."""
+    return lambda: None
+
+
+def leaving(post):
+    """A run that ends as a program does."""
+    raise SystemExit(3)
+
+
 @dataclass(frozen=True)
 class Life:
     """A run in whatever process."""

@@ -1,10 +1,12 @@
 """Many agents trained together come out as each would alone, to rounding."""
 
+import errno
 import os
 import signal
 import threading
 from collections import Counter
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -12,9 +14,12 @@ import pytest
 from agent import AgentInfo, Experience, ProcessError, TrainingStopped, resume
 from agent.lessons import Lessons
 from agent.many import Together
+from agent.many.desk import Ask, Desk, Said, Sizes
+from agent.many.host import Host
+from agent.many.networks import Shape
 from agent.trainer import Trainer
 from benchmarks.kills import differences
-from tests.agent.many.runs import CONFIG, WORLDS, Failing, Life, slow_point
+from tests.agent.many.runs import CONFIG, WORLDS, Failing, Life, leaving, slow_point, unsendable
 from tests.agent.test_trainer import records
 
 
@@ -146,6 +151,91 @@ def test_a_stop_is_heard_when_a_process_is_gone(tmp_path):
     kinds = [type(outcome.error) for outcome in together.run()]
     assert kinds[2] is ProcessError
     assert set(kinds[:2]) <= {TrainingStopped, type(None)}
+
+
+class Full:
+    """Called back by runs, and can't write what it is told."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, number, what):
+        self.calls += 1
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("name", ["on_tell", "on_end"])
+def test_a_callback_that_fails_stops_the_runs_and_is_told(tmp_path, name):
+    full, config = Full(), replace(CONFIG, save_every=0.0)
+    with pytest.raises(OSError, match="No space left"):
+        Together([Life(i, tmp_path, config) for i in range(2)], config, **{name: full}).run()
+    assert full.calls == 1
+    for i in range(2):  # and they can go on
+        assert resume.read(tmp_path / str(i)).moment.step > 0
+
+
+def test_runs_that_are_stopped_before_they_begin(tmp_path):
+    together = Together([Life(i, tmp_path) for i in range(2)], CONFIG)
+    together.stop()
+    assert [type(outcome.error) for outcome in together.run()] == [TrainingStopped] * 2
+
+
+def test_a_desk_takes_few_open_files_however_many_sit_at_it(tmp_path):
+    shape = Shape.of(Life(0, tmp_path).trainer().agent.model, True)
+    desk = Desk(Sizes(3, shape, CONFIG))
+    sent = ForkingPickler.dumps(desk)
+    before = len(os.listdir("/proc/self/fd"))
+    there = ForkingPickler.loads(sent)
+    assert len(os.listdir("/proc/self/fd")) - before <= 2
+    there.asks[1, 0], there.said[2], there.arrays["mask"][1, 0, 0] = Ask.PLAN, Said.DIVERGED, 0
+    assert desk.asks.tolist() == [[0, 0], [Ask.PLAN, 0], [0, 0]]
+    assert desk.said.tolist() == [0, 0, Said.DIVERGED]
+    assert (desk.arrays["mask"] == 0).sum() == 1
+    assert all(x.data_ptr() % 64 == 0 for x in desk.arrays.values() if x.numel())
+
+
+@pytest.mark.parametrize("end", [unsendable, leaving])
+def test_a_run_whose_end_cannot_be_sent_says_why(end):
+    (outcome,) = Together([end], CONFIG).run()
+    assert outcome.result is None
+    assert ("pickle" if end is unsendable else "SystemExit: 3") in str(outcome.error)
+
+
+def test_a_process_that_cannot_take_its_place_ends_and_so_do_the_others(tmp_path, monkeypatch):
+    """As when too many files are open."""
+
+    def refuse(self):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Desk, "__getstate__", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        Together([Life(i, tmp_path) for i in range(2)], CONFIG).run()
+
+
+def test_where_nothing_can_be_computed_that_is_told_and_not_that_runs_ended(tmp_path, monkeypatch):
+    def refuse(self):
+        raise MemoryError("no room for the agents")
+
+    monkeypatch.setattr(Host, "_set_up", refuse)
+    ended = []
+    together = Together([Life(0, tmp_path)], CONFIG, on_end=lambda number, outcome: ended.append(outcome))
+    with pytest.raises(MemoryError, match="no room"):
+        together.run()
+    assert ended == []
+
+
+def test_a_signal_to_all_while_processes_begin_is_left_to_who_began_them(tmp_path):
+    """A terminal sends it to every process, also to those that have not got so far as to ignore it."""
+    together = Together([Life(i, tmp_path) for i in range(2)], CONFIG)
+    start = together._start
+
+    def start_and_signal(*arguments):
+        start(*arguments)
+        os.kill(together._processes[-1].pid, signal.SIGINT)
+        os.kill(together._processes[-1].pid, signal.SIGTERM)
+
+    together._start = start_and_signal
+    assert [outcome.error for outcome in together.run()] == [None, None]
 
 
 def test_a_planner_that_climbs_gradients_plans_beside_others(tmp_path):

@@ -127,6 +127,12 @@ class PlanningConfig:
             self.planner, action_dim=action_dim, **{name: x for name, x in given.items() if x is not None}
         )
 
+    @property
+    def candidates(self) -> tuple[int, ...]:
+        """How many candidates a planner most often scores at once, ascending."""
+        most = self.samples + self.proposals + self.elites + 1
+        return tuple(sorted({1, self.samples, self.samples + self.proposals + 1, most}))
+
     def changed(self, **changes: Any) -> "PlanningConfig":
         """The same with some options changed.
 
@@ -272,6 +278,8 @@ class TrainConfig:
         evaluation_seed: seed of the first evaluation episode; the same episodes every time.
         device: `auto` (a GPU where there is one), `cpu` or `cuda`.
         threads: torch threads of this process. One is best on small machines: run a second task beside it instead.
+        compile: let torch compile what is computed all the time, which takes a C++ compiler, and a minute or two at the
+            first run of a task: worth it from some ten thousand steps on. The numbers are the same to rounding.
         matmul_precision: torch's float32 matrix-product precision. `medium` lets a processor with bf16 units
             multiply in bf16 and add in float32, about twice as fast there; others ignore it or slow down.
         model: sizes of the world model.
@@ -298,6 +306,7 @@ class TrainConfig:
     evaluation_seed: int = 10_000
     device: str = "auto"
     threads: int = 1
+    compile: bool = False
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
     model: ModelConfig = field(default_factory=ModelConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)

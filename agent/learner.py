@@ -4,7 +4,7 @@ After TD-MPC2 (arXiv 2310.16828): joint-embedding prediction of latents, rewards
 unrolled latent trajectory, and a maximum-entropy policy prior trained on the value ensemble. See `agent.losses`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from agent.config import LearnerConfig
 from agent.errors import DivergedError
 from agent.experience import Batch
-from agent.losses import Lesson, Noise, policy_loss, world_loss
+from agent.losses import Lesson, Noise, WorldTerms, policy_loss, world_loss
 from agent.optimizers import optimizer_tensors, restore_optimizer
 from agent.slow_networks import SlowNetworks
 from agent.world_model import WorldModel
@@ -92,8 +92,18 @@ class Learner:
         self.value_scale.copy_(tensors["value_scale"])
         self.generator.set_state(tensors["generator"].cpu())
 
-    def update(self, batch: Batch) -> Learned:
+    def update(
+        self,
+        batch: Batch,
+        world_loss: Callable[..., WorldTerms] = world_loss,
+        policy_loss: Callable[..., tuple[Tensor, Tensor, dict[str, Tensor]]] = policy_loss,
+    ) -> Learned:
         """One gradient step on a batch.
+
+        Args:
+            batch: drawn from experience.
+            world_loss: of `agent.losses`, or what was compiled of it.
+            policy_loss: likewise.
 
         Raises:
             DivergedError: when the loss or the critic's targets are NaN or infinite; nothing has changed then.

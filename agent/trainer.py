@@ -14,6 +14,7 @@ import torch
 from agent import resume
 from agent.agent import Agent, AgentInfo, configure_torch
 from agent.collecting import Beginning, Collector, Lived, sizes
+from agent.compiled import CompiledEngine
 from agent.config import TrainConfig
 from agent.engine import Engine
 from agent.errors import ConfigError, DivergedError, ExperienceError, TrainingStopped
@@ -81,7 +82,8 @@ class Trainer:
         streams = np.random.SeedSequence(config.seed).spawn(5)
         seeds = [int(s.generate_state(1, np.uint64)[0] >> 1) for s in streams]
         self.agent = Agent(config, observation_dim, action_dim, info, config.device, seed=seeds[0])
-        self._engine = self.agent.engine = engine or Engine()
+        self._engine = engine or (CompiledEngine(config.planning) if config.compile else Engine())
+        self.agent.engine = self._engine
         self._rngs = {
             name: np.random.default_rng(streams[i])
             for i, name in enumerate(("episode_seeds", "random_actions", "sampling"), start=1)
@@ -220,7 +222,8 @@ class Trainer:
         training["saving_seconds"] = round(self._spent_saving, 1)
         self.save()
         stored = Agent.load(self.folder, self.config.device)
-        stored.engine = self._engine
+        if not self.config.compile:  # for what doesn't learn, code would be compiled anew
+            stored.engine = self._engine
         final = {
             "planner": self._evaluate(log, stored, self.config.final_episodes, "final"),
             "policy": self._evaluate(log, stored, self.config.final_episodes, "final", planner="policy"),

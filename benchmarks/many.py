@@ -68,8 +68,8 @@ def main(options: Many) -> None:
     """Measures, prints a table and, where it is asked to, writes it down."""
     if not options.agents or min(*options.agents, options.decisions) < 1 or not options.tasks:
         raise UsageError("--agents and --decisions must be at least 1, and --tasks must name one")
-    if options.config.overlap or options.config.offline:
-        raise UsageError("--overlap and --offline are of one run; they don't go with many")
+    if options.config.overlap or options.config.offline or options.config.compile:
+        raise UsageError("--overlap, --offline and --compile are of one run; they don't go with many")
     device = choose_device(options.config.device)
     configure_torch(options.config)
     what = {"tasks": options.tasks, "preset": options.preset, "decisions": options.decisions, "device": device.type}

@@ -25,6 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from agent import PRESETS, Agent, Experience, Learner, TrainConfig
 from agent.checkpoint import write_atomically
+from agent.compiled import CompiledEngine
+from agent.engine import Engine
 from preplay.errors import UsageError, one_sentence
 from preplay.provenance import provenance
 from preplay.timing import ACTION_DIM, OBSERVATION_DIM, untrained_agent
@@ -38,6 +40,8 @@ class Speed:
     """Which."""
     precisions: tuple[Literal["highest", "high", "medium"], ...] = ("highest", "medium")
     """Matrix-product precisions, as --matmul-precision of preplay train takes them."""
+    compiled: tuple[bool, ...] = (False, True)
+    """Whether torch compiles, as --compile of preplay train lets it."""
     rounds: int = 5
     """How many times each is measured."""
     seconds: float = 1.0
@@ -48,34 +52,43 @@ class Speed:
 
 def main(options: Speed) -> None:
     """Measures, prints a table and writes it down."""
-    if options.rounds < 1 or not options.presets or not options.precisions:
-        raise UsageError("--rounds must be at least 1, and --presets and --precisions must name at least one each")
+    if options.rounds < 1 or not options.presets or not options.precisions or not options.compiled:
+        raise UsageError(
+            "--rounds must be at least 1, and --presets, --precisions and --compiled must name at least one each"
+        )
     torch.set_num_threads(1)
-    subjects = {
-        (name, precision): subject(replace(PRESETS[name], device="cpu", threads=1, matmul_precision=precision))
+    configs = {
+        (name, precision, compiled): replace(
+            PRESETS[name], device="cpu", threads=1, matmul_precision=precision, compile=compiled
+        )
         for precision in options.precisions
         for name in options.presets
+        for compiled in options.compiled
     }
+    subjects = {key: subject(config) for key, config in configs.items()}
     rates: dict[str, list[float]] = {precision: [] for precision in options.precisions}
-    times: dict[tuple[str, str], dict[str, list[float]]] = {key: {"plan": [], "update": []} for key in subjects}
+    times: dict[tuple[str, str, bool], dict[str, list[float]]] = {key: {"plan": [], "update": []} for key in subjects}
     for _ in range(options.rounds):
         for precision in options.precisions:
             torch.set_float32_matmul_precision(precision)
             rates[precision].append(matmul_rate())
-            for name in options.presets:
-                for what, run in subjects[name, precision].items():
-                    times[name, precision][what] += measure(run, options.seconds)
+            for key, runs in subjects.items():
+                for what, run in runs.items() if key[1] == precision else ():
+                    times[key][what] += measure(run, options.seconds)
     rows: list[dict[str, Any]] = []
-    for (name, precision), runs in subjects.items():
+    for key, config in configs.items():
+        name, precision, compiled = key
         torch.set_float32_matmul_precision(precision)
-        for what, run in runs.items():
-            seconds = times[name, precision][what]
+        # Compiled code isn't looked into; it multiplies the same.
+        for what, run in subject(replace(config, compile=False)).items():
+            seconds = times[key][what]
             flops, middle = count_flops(run), median(seconds)
             rows.append(
                 {
                     "preset": name,
                     "what": what,
                     "precision": precision,
+                    "compiled": compiled,
                     "milliseconds": {"p50": 1000 * middle, "p95": 1000 * float(np.percentile(seconds, 95))},
                     "timed": len(seconds),
                     "megaflop": flops / 1e6,
@@ -91,16 +104,17 @@ def main(options: Speed) -> None:
 def subject(config: TrainConfig) -> dict[str, Callable[[], object]]:
     """A plan and an update of a configuration, ready to be called."""
     planner, learning = untrained_agent(config), untrained_agent(config)
+    engine = planner.engine = CompiledEngine(config.planning) if config.compile else Engine()
     observation = np.zeros(OBSERVATION_DIM, np.float32)
 
     def plan() -> object:
         with torch.inference_mode():
             return planner.act(observation)
 
-    return {"plan": plan, "update": updater(learning, config)}
+    return {"plan": plan, "update": updater(learning, config, engine)}
 
 
-def updater(agent: Agent, config: TrainConfig) -> Callable[[], object]:
+def updater(agent: Agent, config: TrainConfig, engine: Engine) -> Callable[[], object]:
     """A gradient step on a batch drawn from a buffer, as the trainer takes it."""
     rng = np.random.default_rng(0)
     with TemporaryDirectory() as folder:
@@ -112,7 +126,8 @@ def updater(agent: Agent, config: TrainConfig) -> Callable[[], object]:
                 experience.begin(observation, task="noise")
             experience.add(action, float(rng.uniform()), following, False, t % 500 == 499)
     learner = Learner(agent.model, config.learner, torch.Generator().manual_seed(0))
-    return lambda: learner.update(experience.sample(config.learner.batch_size, config.learner.horizon, rng))
+    sizes = config.learner.batch_size, config.learner.horizon
+    return lambda: engine.update(learner, experience.sample(*sizes, rng))
 
 
 def matmul_rate(size: int = 1024) -> float:
@@ -145,11 +160,12 @@ def show(result: dict[str, Any]) -> None:
     console = Console()
     rates = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in result["gigaflop_per_second"].items())
     console.print(f"{result['machine']}, one thread\nmatrix product of 1024 x 1024: {rates}")
-    table = Table("preset", "what", "precision", "ms p50", "ms p95", "MFLOP", "share of rate", box=None, pad_edge=False)
+    titles = "preset", "what", "precision", "compiled", "ms p50", "ms p95", "MFLOP", "share of rate"
+    table = Table(*titles, box=None, pad_edge=False)
     for row in result["rows"]:
         ms = row["milliseconds"]
         figures = f"{ms['p50']:.1f}", f"{ms['p95']:.1f}", f"{row['megaflop']:.0f}", f"{row['share_of_matmul_rate']:.0%}"
-        table.add_row(row["preset"], row["what"], row["precision"], *figures)
+        table.add_row(row["preset"], row["what"], row["precision"], "yes" if row["compiled"] else "no", *figures)
     console.print(table)
 
 

@@ -1,13 +1,14 @@
-"""How much faster training is when acting and learning overlap on two cores, beside the same in turn on one.
+"""How much faster training is compiled, and with acting and learning overlapped on two cores, than a plain loop on one.
 
 python benchmarks/training.py
 python benchmarks/training.py --preset base --overlaps 8 32 --matmul-precision medium
 
 Every run is a process of its own, and they take turns, so that a slow minute of the machine falls on all alike: each
-round trains in turn and then with each overlap. A run begins with random decisions and the updates for them
-(`--random-steps`); what is timed are the `--decisions` after those, with everything that belongs to training but
-evaluation. The ratios are of environment steps a second, to the run in turn of the same round. Milliseconds of a plan
-and of an update are each on its own thread, so when both are at work at once they are longer than in turn.
+round trains in turn and with each overlap, as it is and compiled. A run begins with random decisions and the updates
+for them (`--random-steps`), in which compiling takes place, too; what is timed are the `--decisions` after those, with
+everything that belongs to training but evaluation. The ratios are of environment steps a second, to the run in turn of
+the same round. Milliseconds of a plan and of an update are each on its own thread, so when both are at work at once
+they are longer than in turn.
 """
 
 import contextlib
@@ -43,7 +44,7 @@ SETTLING = 64  # decisions between the random ones and those that are timed
 
 @dataclass(frozen=True)
 class Training:
-    """Time training in turn and overlapped, in processes that alternate."""
+    """Time training in turn and overlapped, plain and compiled, in processes that alternate."""
 
     task: str = "walker-run"
     """A task of the DeepMind Control suite, or of Gymnasium."""
@@ -51,6 +52,8 @@ class Training:
     """Size of the agent. Any setting of training can be given, too."""
     overlaps: tuple[int, ...] = (16,)
     """Decisions in a stretch, as --overlap of preplay train takes them; each is measured."""
+    compiled: tuple[bool, ...] = (False, True)
+    """Whether torch compiles, as --compile of preplay train lets it; each is measured."""
     rounds: int = 5
     """How many times each is measured."""
     decisions: int = 400
@@ -72,21 +75,27 @@ def main(options: Training) -> None:
     """Measures, prints a table and writes it down."""
     if min(options.rounds, options.decisions) < 1 or not options.overlaps or min(options.overlaps) < 1:
         raise UsageError("--rounds, --decisions and each of --overlaps must be at least 1")
-    if options.config.overlap or options.config.offline:
-        raise UsageError("--overlaps says what to measure, in place of --overlap; and --offline has nothing to overlap")
-    found: dict[int, list[dict[str, float]]] = {overlap: [] for overlap in (0, *options.overlaps)}
+    if options.config.overlap or options.config.compile or options.config.offline:
+        raise UsageError(
+            "--overlaps and --compiled say what to measure, in place of --overlap and --compile; and --offline has "
+            "nothing to overlap"
+        )
+    plain = 0, False
+    ways = [plain, *((overlap, compiled) for compiled in options.compiled for overlap in (0, *options.overlaps))]
+    found: dict[tuple[int, bool], list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(options.rounds):
-        for overlap, figures in found.items():
+        for (overlap, compiled), figures in found.items():
             # A process that has just begun, each time.
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                config = replace(options.config, overlap=overlap)
+                config = replace(options.config, overlap=overlap, compile=compiled)
                 figures.append(pool.submit(measure, options.task, config, options.decisions).result())
     rows = []
-    for overlap, figures in found.items():
-        ratios = [each["speed"] / alone["speed"] for each, alone in zip(figures, found[0], strict=True)]
+    for (overlap, compiled), figures in found.items():
+        ratios = [each["speed"] / alone["speed"] for each, alone in zip(figures, found[plain], strict=True)]
         rows.append(
             {
                 "overlap": overlap,
+                "compiled": compiled,
                 "steps_per_second": spread([each["speed"] for each in figures]),
                 "ratio": spread(ratios),
                 "milliseconds_per_plan": spread([each["plan"] for each in figures]),
@@ -162,11 +171,12 @@ def show(result: dict[str, Any]) -> None:
     console = Console()
     sizes = f"{result['task']}, {result['preset']}: {result['rounds']} rounds of {result['decisions']} decisions"
     console.print(f"{result['machine']}\n{sizes}")
-    table = Table("overlap", "steps/s", "ratio", "lowest", "highest", "ms a plan", "ms an update", box=None)
+    table = Table("overlap", "compiled", "steps/s", "ratio", "lowest", "highest", "ms a plan", "ms an update", box=None)
     for row in result["rows"]:
         ratio = row["ratio"]
         table.add_row(
             str(row["overlap"] or "in turn"),
+            "yes" if row["compiled"] else "no",
             f"{row['steps_per_second']['median']:.1f}",
             *(f"{ratio[key]:.2f}" for key in ("median", "min", "max")),
             f"{row['milliseconds_per_plan']['median']:.1f}",

@@ -98,6 +98,8 @@ def plan(options: Train) -> list[Run]:
         raise UsageError("--experience and --offline are of one run; they don't go with --tasks or --seeds")
     if options.config.overlap:
         raise UsageError("--overlap is of one run; with --tasks or --seeds the runs themselves are made side by side")
+    if options.config.compile:
+        raise UsageError("--compile is of one run; what many compute together is not compiled")
     names = [name.strip() for name in (options.task if options.tasks is None else options.tasks).split(",")]
     if not all(names):
         raise UsageError(f"--tasks has an empty name in {options.tasks!r}; write them as a,b,c")

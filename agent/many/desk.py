@@ -56,10 +56,8 @@ class Sizes:
 
     @property
     def candidates(self) -> tuple[int, ...]:
-        """How many candidates a planner most often scores at once, ascending. Others take the next larger place."""
-        planning = self.config.planning
-        most = planning.samples + planning.proposals + planning.elites + 1
-        return tuple(sorted({1, planning.samples, planning.samples + planning.proposals + 1, most}))
+        """Places for as many candidates as a planner most often scores. Others take the next larger place."""
+        return self.config.planning.candidates
 
 
 class Desk:

@@ -24,6 +24,7 @@ _FREE = {
     "evaluation_seed",
     "device",
     "threads",
+    "compile",
     "matmul_precision",
 }
 

@@ -107,6 +107,7 @@ def test_the_same_command_says_what_came_out_and_goes_on_with_more_steps(done, p
         (["--tasks", "walker-run", "--offline"], ["--offline"]),
         (["--tasks", "walker-run", "--experience", "runs"], ["--experience"]),
         (["--tasks", "walker-run", "--overlap", "8"], ["--overlap"]),
+        (["--tasks", "walker-run", "--compile"], ["--compile"]),
         (["--tasks", "walker-run", "--preset", "smal"], ["'smal'"]),
         (["--seeds", "2"], ["TASK"]),
     ],

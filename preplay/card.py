@@ -35,8 +35,17 @@ def _resumed(training: dict[str, Any]) -> list[str]:
     sittings = training.get("resumed")
     if not sittings:
         return []
-    steps = ", ".join(f"{sitting['step']:,}" for sitting in sittings)
-    return [f"- Interrupted, and resumed from what was saved at step {steps}"]
+    steps = []
+    for sitting in sittings:
+        on = [sitting[key] for key in ("accelerator", "machine") if key in sitting]
+        steps.append(f"{sitting['step']:,}" + (f" (on {', '.join(on)})" if on else ""))
+    return [f"- Interrupted, and resumed from what was saved at step {', '.join(steps)}"]
+
+
+def _commit(commit: str | None) -> str:
+    """What to say of the commit that an agent was made at."""
+    changed = " with changes that were not committed" if commit is not None and commit.endswith("+") else ""
+    return f"`{commit}`{changed}"
 
 
 def _evaluated_later(training: dict[str, Any], planning: dict[str, Any]) -> list[str]:
@@ -47,7 +56,7 @@ def _evaluated_later(training: dict[str, Any], planning: dict[str, Any]) -> list
     now = ", ".join(f"{key} {planning[key]}" for key in training["planning"]) or "the same"
     return [
         f"- Search: {before} while it learned; {now} as stored and evaluated below, at commit "
-        f"`{training['evaluated']['commit']}`, {training['evaluated']['date']}"
+        f"{_commit(training['evaluated']['commit'])}, {training['evaluated']['date']}"
     ]
 
 
@@ -87,7 +96,7 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
         f"with {config['planning']['planner'].upper()}.",
         "",
         f"- Command: `{training.get('command')}`",
-        f"- Commit: `{training.get('commit')}`, {training.get('date')}",
+        f"- Commit: {_commit(training.get('commit'))}, {training.get('date')}",
         f"- Environment steps: {training.get('steps'):,}, action repeat {description['action_repeat']} included "
         f"({training.get('steps') // description['action_repeat']:,} decisions); seed {config['seed']}",
         f"- Time: {hours:.2f} hours, evaluations included, with {threads} on {training.get('machine')}, "

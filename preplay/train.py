@@ -239,8 +239,8 @@ def agent_info(task: envs.Task, angles: tuple[int, ...], training: dict[str, Any
 def begin_sitting(state: RunState, now: dict[str, Any]) -> list[str]:
     """Notes in a run's state that it goes on, with what there is `now`; what is to be said of it."""
     training = state.info.training
-    sitting = {"step": state.moment.step, "commit": now["commit"], "date": now["date"]}
-    training.setdefault("resumed", []).append(sitting)
+    told = {key: now[key] for key in ("commit", "date", "machine", "accelerator") if key in now}
+    training.setdefault("resumed", []).append({"step": state.moment.step} | told)
     return [
         f"{name} was {version} and is {now['versions'].get(name)}; the run goes on, but not bit for bit"
         for name, version in training.get("versions", {}).items()

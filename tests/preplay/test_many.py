@@ -178,6 +178,7 @@ def test_runs_that_were_stopped_go_on(tmp_path, number, to_all):
         assert resume.read(folder).moment.finished
         (sitting,) = describe(folder)["training"]["resumed"]
         assert sitting["step"] < 60
+        assert f"at step {sitting['step']} (on {sitting['machine']})" in (folder / "CARD.md").read_text()
 
 
 def test_a_display_of_many(capsys, monkeypatch):

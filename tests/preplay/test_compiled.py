@@ -54,7 +54,7 @@ def test_it_trains_the_same_to_rounding_and_goes_on_to_the_last_bit(train, tmp_p
             assert one[key] == pytest.approx(other[key], rel=1e-2), (key, one, other)
 
     process = train(*SETTINGS, "--out", stopped, "--compile")
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while time.monotonic() < end and not (resume.exists(stopped) and resume.read(stopped).moment.counts.updates > 20):
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)

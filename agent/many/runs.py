@@ -12,7 +12,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from multiprocessing.synchronize import Semaphore
-from pickle import PicklingError
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -271,7 +270,9 @@ def _live(
     with contextlib.suppress(ConnectionError):
         try:
             connection.send(("end", outcome))
-        except (AttributeError, TypeError, PicklingError) as error:
+        except ConnectionError:
+            raise
+        except Exception as error:  # what it returned can't be sent
             connection.send(("end", Outcome(None, _sendable(error))))
 
 

@@ -22,6 +22,7 @@ class Job:
         seed: with which seed.
         steps: how many environment steps, at least.
         out: the folder that holds all runs.
+        compiled: whether a run that starts lets torch compile; one that goes on does as it did.
     """
 
     variant: Variant
@@ -29,6 +30,7 @@ class Job:
     seed: int
     steps: int
     out: Path
+    compiled: bool = False
 
     @property
     def name(self) -> str:
@@ -53,8 +55,9 @@ class Job:
             CheckpointError: when what it holds is damaged.
         """
         if not resume.exists(self.folder):
-            seed, steps = ("--seed", str(self.seed)), ("--steps", str(self.steps))
-            return [self.task, *self.variant.arguments, *seed, *steps, *_EVALUATION, "--out", place(self.folder)]
+            how = ["--seed", str(self.seed), "--steps", str(self.steps), *_EVALUATION]
+            how += ["--compile"] if self.compiled else []
+            return [self.task, *self.variant.arguments, *how, "--out", place(self.folder)]
         state, where = resume.read(self.folder), place(self.folder)
         if (state.info.task, state.config.seed) != (self.task, self.seed):
             raise UsageError(

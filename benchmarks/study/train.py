@@ -40,6 +40,8 @@ class Train:
     """Environment steps of each run, action repeat included."""
     workers: int = 2
     """Runs at a time."""
+    compile: bool = False
+    """Let torch compile what is heavy: to rounding the same numbers, sooner; needs a C++ compiler."""
     out: Path = Path("runs/study")
     """Where run folders and logs go."""
     results: Path = Path("benchmarks/results/study")
@@ -70,7 +72,7 @@ class Train:
     def _jobs(self) -> list[Job]:
         wanted, ways = tasks.expand(self.tasks), [variants.find(name) for name in dict.fromkeys(self.variants)]
         return [
-            Job(variant, task, seed, self.steps, self.out)
+            Job(variant, task, seed, self.steps, self.out, self.compile)
             for seed in dict.fromkeys(self.seeds)
             for variant in ways
             for task in wanted

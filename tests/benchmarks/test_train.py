@@ -61,6 +61,11 @@ def test_a_run_that_is_not_there_starts(trainer):
     )
 
 
+def test_a_run_can_be_compiled(study, trainer):
+    study("train", "--tasks", "hopper-hop", "--compile")
+    assert ["--compile" in line.split() for line in trainer()] == [True]
+
+
 @pytest.mark.parametrize(
     ("steps", "finished", "wanted", "expected"),
     [

@@ -77,7 +77,9 @@ class CompiledEngine(Engine):
 
 
 def _compile(function: Any) -> Any:
-    return torch.compile(function, dynamic=False)
+    # All of it is called as one piece of C++: what calls one operation after another from Python keeps the interpreter
+    # for itself, and a second thread, which learns or acts meanwhile, waits.
+    return torch.compile(function, dynamic=False, options={"cpp_wrapper": True})
 
 
 def _probe(x: Tensor) -> Tensor:

@@ -81,6 +81,9 @@ class PlanningConfig:
         proposals: candidates drawn from the policy prior, beside `samples`.
         bootstrap: which imagined states' values a predicted return ends with: `last`, where the horizon ends, or
             `mean`, of all depths (EfficientTDMPC, arXiv 2605.16692).
+        indifference: in units of return: where the best candidate promises less than that more than the median one,
+            exploration is wider than the search came to be, in proportion. While nothing earns anything, a search
+            follows its model's errors, always the same way, and noise finds more. 0 for never.
         knots: actions searched for, evenly over the horizon; None for one a decision.
         interpolation: what lies between knots: `zero`, `linear` or `cubic`.
         noise_beta: colour of the search's noise in time, 0 for white; None for the planner's own.
@@ -97,6 +100,7 @@ class PlanningConfig:
     elites: int = 24
     proposals: int = 16
     bootstrap: Literal["last", "mean"] = "mean"
+    indifference: float = 0.0
     knots: int | None = None
     interpolation: Literal["zero", "linear", "cubic"] = "cubic"
     noise_beta: float | None = None
@@ -112,6 +116,7 @@ class PlanningConfig:
             _within(self, "planning.", 1e-3, 1e9, "budget_ms")
         _within(self, "planning.", 1, 100_000, "samples", "elites")
         _within(self, "planning.", 0, 100_000, "proposals")
+        _within(self, "planning.", 0, 1e9, "indifference")
 
     def make(self, action_dim: int) -> planners.Planner | None:
         """The planner; None for `policy`.
@@ -121,8 +126,8 @@ class PlanningConfig:
         """
         if self.planner == "policy":
             return None
-        names = "horizon", "samples", "iterations", "elites", "knots", "interpolation", "noise_beta", "execute"
-        given = {name: getattr(self, name) for name in names}
+        sizes = "horizon", "samples", "iterations", "elites", "indifference"
+        given = {name: getattr(self, name) for name in (*sizes, "knots", "interpolation", "noise_beta", "execute")}
         return planners.make(
             self.planner, action_dim=action_dim, **{name: x for name, x in given.items() if x is not None}
         )

@@ -38,6 +38,10 @@ class PlannerConfig:
             shifted like the plan itself.
         initial_std: standard deviation that the search begins with, around its warm start.
         min_std: floor of the standard deviation, so that the search never stops looking.
+        indifference: how much more than their median the best of the candidates drawn first must promise for the plan's
+            `std` to be the search's. Where they promise the same, elites are chosen by nothing but a model's errors,
+            and the plan is as unsure as the search was in the beginning; in between, it is in proportion. Its actions
+            stay what they are. 0 always believes the search.
         noise_beta: colour of the noise in time: the exponent of its power law, 0 for white. See `planners.noise`.
         knots: actions searched for, evenly over the horizon; None for one a decision. See `planners.knots`.
         interpolation: what lies between knots: `zero`, `linear` or `cubic`.
@@ -54,6 +58,7 @@ class PlannerConfig:
     remember: int = 0
     initial_std: float = 1.0
     min_std: float = 0.05
+    indifference: float = 0.0
     noise_beta: float = 0.0
     knots: int | None = None
     interpolation: Interpolation = "cubic"
@@ -66,6 +71,8 @@ class PlannerConfig:
             raise PlannerError(
                 f"min_std is {self.min_std} and initial_std {self.initial_std}; they must be 0 < min_std <= initial_std"
             )
+        if not 0 <= self.indifference < float("inf"):
+            raise PlannerError(f"indifference is {self.indifference}; it must be a number of at least 0")
         if not 0 <= self.noise_beta <= 10:
             raise PlannerError(f"noise_beta is {self.noise_beta}; it must lie between 0 (white) and 10")
         if self.knots is not None:
@@ -213,6 +220,7 @@ class Planner(ABC):
         # Candidates, as they are searched for and as they are scored; without knots they are the same.
         kept = kept_actions = pool[:, :0]
         kept_values = floor = None
+        first = pool[:, :0, 0, 0]  # values of what was drawn first
         evaluations = iterations = 0
         longest = 0.0
         while True:
@@ -227,6 +235,7 @@ class Planner(ABC):
             evaluations += fresh.shape[1]
             if floor is None:
                 floor = fresh_values[:, : pool.shape[1]].amax(dim=1)
+                first = fresh_values[:, pool.shape[1] :]
                 values, candidates = fresh_values, fresh
             else:
                 values = torch.cat([kept_values, fresh_values], dim=1)  # type: ignore[list-item]
@@ -247,7 +256,7 @@ class Planner(ABC):
         plan, value = elite_actions[:, 0], top[:, 0]
         valid = value > -torch.inf
         spread = self.spread(search)
-        std = torch.zeros_like(start) if spread is None else self._expand_std(spread[1])
+        std = torch.zeros_like(start) if spread is None else self._expand_std(self._doubted(spread[1], first))
         late = deadline is not None and time.monotonic() > deadline
         if config.execute == "mean" and spread is not None and not late:
             mean = self._expand(spread[0].clamp(-1, 1))
@@ -260,6 +269,15 @@ class Planner(ABC):
         plan = torch.where(valid[:, None, None], plan, start)
         remembered = kept_actions[:, : config.remember] if config.remember else None
         return Plan(plan, value, std, evaluations, iterations, valid, remembered)
+
+    def _doubted(self, std: Float[Tensor, "B K A"], values: Float[Tensor, "B N"]) -> Float[Tensor, "B K A"]:
+        """The search's `std`, and more of it where the values of what was drawn first are alike; see `indifference`."""
+        config = self.config
+        if not config.indifference:
+            return std
+        stakes = torch.nan_to_num(values.amax(dim=1) - values.median(dim=1).values)  # NaN where all are bad
+        alike = (1 - stakes / config.indifference).clamp(0, 1)[:, None, None]
+        return std + alike * (config.initial_std - std)
 
     def _pool(
         self, warm_start: Plan | Tensor | None, proposals: Tensor | None, shape: tuple[int, int, int], device: Any

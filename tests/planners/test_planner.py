@@ -41,6 +41,8 @@ def test_a_plan_can_be_the_next_warm_start():
         {"keep": 0},
         {"min_std": 0.0},
         {"initial_std": float("nan")},
+        {"indifference": -1.0},
+        {"indifference": float("nan")},
         {"min_std": 2.0},
         {"execute": "worst"},
         {"remember": -1},
@@ -139,6 +141,54 @@ def test_nothing_is_learned_from_bad_scores(name):
     planner = planners.make(name, horizon=3, action_dim=2, samples=12, iterations=4, initial_std=0.7)
     plan = planner.plan(lambda a: torch.full(a.shape[:2], torch.nan), warm_start=torch.full((1, 3, 2), 0.3))
     torch.testing.assert_close(plan.std, torch.full((1, 3, 2), 0.7), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cem", "cmaes", "icem", "mppi", "predictive"])
+@pytest.mark.parametrize("knots", [None, 2])
+def test_where_candidates_promise_alike_the_plan_is_as_unsure_as_the_search_was(name, knots):
+    sizes = {"horizon": 3, "action_dim": 2, "samples": 64, "initial_std": 0.7, "knots": knots}
+    # Of the first environment nothing depends on the action but a model's errors, of the second one everything.
+    scale = torch.tensor([1e-6, 1e6]).reshape(2, 1)
+    plans = [
+        planners.make(name, indifference=much, **sizes).plan(
+            lambda a: scale * bowl(0.3)(a), batch=2, generator=seeded(0)
+        )
+        for much in (0.0, 1.0)
+    ]
+    for field in ("actions", "value", "valid"):
+        assert torch.equal(*(getattr(plan, field) for plan in plans))
+    knowing_nothing = planners.make(name, **sizes).plan(lambda a: torch.full(a.shape[:2], torch.nan))
+    torch.testing.assert_close(plans[1].std[:1], knowing_nothing.std, rtol=0, atol=1e-4)
+    assert torch.equal(plans[1].std[1], plans[0].std[1])
+    if name != "predictive":
+        assert (plans[0].std[0] < 0.65).all()
+
+
+def test_in_between_the_plan_is_unsure_in_proportion():
+    drawn = []
+
+    def score(actions):
+        values = bowl(0.3)(actions)
+        drawn.append(values[:, 1:])  # after the warm start
+        return values
+
+    sizes = {"horizon": 3, "action_dim": 2, "samples": 63, "initial_std": 0.7}
+    sure = planners.make("mppi", **sizes).plan(score, generator=seeded(0))
+    stakes = drawn[0].max() - drawn[0].median()
+    plan = planners.make("mppi", indifference=4 * float(stakes), **sizes).plan(score, generator=seeded(0))
+    torch.testing.assert_close(plan.std, 0.25 * sure.std + 0.75 * 0.7)
+
+
+def test_bad_candidates_say_nothing_of_the_others():
+    planner = planners.make("mppi", horizon=3, action_dim=2, samples=63, initial_std=0.7, indifference=1e-3)
+    bad = lambda a: torch.where(torch.arange(a.shape[1]) % 4 > 0, torch.nan, bowl(0.3)(a))  # noqa: E731
+    plan = planner.plan(bad, generator=seeded(0))
+    assert (plan.std < 0.6).all()
+
+
+def test_a_planner_without_a_distribution_has_no_spread_to_widen():
+    plan = planners.make("shooting", horizon=3, action_dim=2, indifference=1.0).plan(lambda a: 0 * bowl(0.3)(a))
+    assert (plan.std == 0).all()
 
 
 def test_cmaes_stays_near_the_box_where_the_best_lies_outside():

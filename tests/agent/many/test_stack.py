@@ -269,7 +269,9 @@ def test_padding_is_cut_off_again():
     assert torch.equal(cut(halves, x, halves=True), x)
 
 
-@pytest.mark.parametrize("changes", [{}, {"planner": "cem", "proposals": 0}, {"planner": "icem"}, {"knots": 2}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"planner": "cem", "proposals": 0}, {"planner": "icem"}, {"knots": 2}, {"indifference": 9.0}]
+)
 def test_plans_of_many_are_those_of_each(changes):
     config = replace(CONFIG, planning=CONFIG.planning.changed(**changes))
     made, alone = agents(), agents()

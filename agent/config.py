@@ -182,6 +182,11 @@ class LearnerConfig:
         slow_encoder: whether targets come from an encoder that follows slowly, as the target ensemble does (DR.Q).
         imitation_weight: of the policy's squared distance to the actions taken, which the planner chose, beside its
             objective of a high value (TD3+BC, arXiv 2106.06860; TD-M(PC)2, arXiv 2502.03550, on why planners need it).
+        policy_scale: what values are divided by in the policy's objective: `values`, their range over states, at least
+            1 (DreamerV3, arXiv 2301.04104); or `actions`, ten times what random actions lose against the policy's,
+            which is about the same where rewards are dense, and says what choosing an action is worth where values
+            differ by state alone. Below 1, in units of return, the planner has little to go by, and is imitated that
+            much less.
         priority_exponent: of the size of a decision's value error, at least 1, that makes it likely to be drawn (LAP,
             arXiv 2007.06049); 0 draws all alike.
         priority_fade: factor on a decision's priority for each one made since (DR.Q).
@@ -210,6 +215,7 @@ class LearnerConfig:
     contrast_temperature: float = 0.1
     slow_encoder: bool = True
     imitation_weight: float = 0.1
+    policy_scale: Literal["values", "actions"] = "values"
     priority_exponent: float = 0.4
     priority_fade: float = 0.9999
     priority_floor: float = 0.1

@@ -142,16 +142,21 @@ def policy_loss(
     nobody has tried, of which values are overestimated.
 
     It learns on `latents` (M, L), those of the states that the sequences begin with. `scale` is what values are divided
-    by, and is returned, with the loss and diagnostics, as it follows their range.
+    by where it is 1 or more, and is returned, with the loss and diagnostics, as it follows `config.policy_scale`.
     """
     action, log_likelihood = model.act(latents, noise.policy)
     value = model.two_hot.decode(model.value_logits(latents, action, frozen=True)).mean(dim=0)
-    scale = torch.lerp(scale, value_range(value.detach()), config.target_rate)
-    loss = -(value / scale - config.entropy_weight * log_likelihood).mean()
+    if config.policy_scale == "values":
+        spread = value_range(value.detach())
+    else:
+        spread = 10 * action_range(model, latents, value.detach(), noise.policy)
+    scale = torch.lerp(scale, spread, config.target_rate)
+    unit = scale.clamp(min=1)
+    loss = -(value / unit - config.entropy_weight * log_likelihood).mean()
     if config.imitation_weight:
         squares = (action - lesson.actions[0]) ** 2
         distance = squares.mean(dim=-1) if model.real is None else squares.sum(dim=-1) / model.real.sum()
-        loss = loss + config.imitation_weight * distance.mean()
+        loss = loss + config.imitation_weight * (scale / unit) * distance.mean()
     metrics = {"policy_loss": loss.detach(), "entropy": -log_likelihood.detach().mean()}
     return loss, scale, metrics
 
@@ -161,6 +166,18 @@ def value_range(value: Float[Tensor, "M"]) -> Float[Tensor, ""]:
     ordered = value.sort().values
     low, high = ordered[int(0.05 * (len(ordered) - 1))], ordered[int(0.95 * (len(ordered) - 1))]
     return (high - low).clamp(min=1)
+
+
+@torch.no_grad()
+def action_range(
+    model: WorldModel, latents: Float[Tensor, "M L"], value: Float[Tensor, "M"], noise: Float[Tensor, "M A"]
+) -> Float[Tensor, ""]:
+    """How far the values of random actions lie from the policy's `value`, on average.
+
+    `noise` is made of standard normal deviates, and the actions of it uniform.
+    """
+    anyhow = torch.erf(noise * 0.7071067811865476)
+    return (model.two_hot.decode(model.value_logits(latents, anyhow)).mean(dim=0) - value).abs().mean()
 
 
 def contrast_loss(

@@ -98,6 +98,16 @@ _ALL = (
         "What would exploring widely add, where all candidates promise alike?",
         ("--planning.indifference", "1"),
     ),
+    Variant(
+        "action-scale",
+        "What would measuring values by what an action changes add, to measuring them by their range?",
+        ("--learner.policy-scale", "actions"),
+    ),
+    Variant(
+        "candidate",
+        "How well would it learn with both of these, and without telling latents apart?",
+        ("--planning.indifference", "1", "--learner.policy-scale", "actions", "--learner.contrast-weight", "0"),
+    ),
     Variant("white-noise", "What does exploring with correlated noise add?", ("--noise-time", "0")),
 )
 VARIANTS = {variant.name: variant for variant in _ALL}

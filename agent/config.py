@@ -126,11 +126,10 @@ class PlanningConfig:
         """
         if self.planner == "policy":
             return None
-        sizes = "horizon", "samples", "iterations", "elites", "indifference"
-        given = {name: getattr(self, name) for name in (*sizes, "knots", "interpolation", "noise_beta", "execute")}
-        return planners.make(
-            self.planner, action_dim=action_dim, **{name: x for name, x in given.items() if x is not None}
-        )
+        # What is left comes under the same name on both sides.
+        ours = {"planner", "proposals", "bootstrap", "replan_every", "budget_ms"}
+        knobs = {name: x for name, x in vars(self).items() if name not in ours and x is not None}
+        return planners.make(self.planner, action_dim=action_dim, **knobs)
 
     @property
     def candidates(self) -> tuple[int, ...]:

@@ -172,12 +172,16 @@ def value_range(value: Float[Tensor, "M"]) -> Float[Tensor, ""]:
 def action_range(
     model: WorldModel, latents: Float[Tensor, "M L"], value: Float[Tensor, "M"], noise: Float[Tensor, "M A"]
 ) -> Float[Tensor, ""]:
-    """How far the values of random actions lie from the policy's `value`, on average.
+    """How far the values of random actions lie from those of the policy's, on average, in units of return.
 
-    `noise` is made of standard normal deviates, and the actions of it uniform.
+    Args:
+        model: whose value ensemble is asked.
+        latents: (M, L).
+        value: (M,) of the policy's actions there.
+        noise: (M, A) standard normal deviates, of which the random actions are made.
     """
-    anyhow = torch.erf(noise * 0.7071067811865476)
-    return (model.two_hot.decode(model.value_logits(latents, anyhow)).mean(dim=0) - value).abs().mean()
+    actions = torch.erf(noise / 2**0.5)  # uniform in [-1, 1]
+    return (model.two_hot.decode(model.value_logits(latents, actions)).mean(dim=0) - value).abs().mean()
 
 
 def contrast_loss(

@@ -93,6 +93,8 @@ _ALL = (
     Variant("fast-encoder", "What does a slow encoder of targets add?", ("--learner.no-slow-encoder",)),
     Variant("no-imitation", "What does learning from the planner's actions add?", ("--learner.imitation-weight", "0")),
     Variant("uniform-replay", "What do fading priorities add?", ("--learner.priority-exponent", "0")),
+    Variant("white-noise", "What does exploring with correlated noise add?", ("--noise-time", "0")),
+    # What may become the default.
     Variant(
         "indifference",
         "What would exploring widely add, where all candidates promise alike?",
@@ -108,7 +110,6 @@ _ALL = (
         "How well would it learn with both of these, and without telling latents apart?",
         ("--planning.indifference", "1", "--learner.policy-scale", "actions", "--learner.contrast-weight", "0"),
     ),
-    Variant("white-noise", "What does exploring with correlated noise add?", ("--noise-time", "0")),
 )
 VARIANTS = {variant.name: variant for variant in _ALL}
 

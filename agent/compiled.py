@@ -2,13 +2,13 @@
 
 import time
 import warnings
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.config import PlanningConfig
+from agent.config import Bootstrap, PlanningConfig
 from agent.engine import Engine
 from agent.errors import ConfigError
 from agent.experience import Batch
@@ -59,7 +59,7 @@ class CompiledEngine(Engine):
         latent = model.encode(observation)
         return latent, self._follow(model, latent, noise)
 
-    def score(self, model: WorldModel, latent: Float[Tensor, "B L"], bootstrap: Literal["last", "mean"]) -> Score:
+    def score(self, model: WorldModel, latent: Float[Tensor, "B L"], bootstrap: Bootstrap) -> Score:
         """See `WorldModel.score`."""
         score = model.score(latent, bootstrap)
 
@@ -90,5 +90,5 @@ def _follow(model: WorldModel, latent: Tensor, noise: Tensor) -> Tensor:
     return model.follow_policy(latent, noise)
 
 
-def _predict(model: WorldModel, latent: Tensor, bootstrap: Literal["last", "mean"], actions: Tensor) -> Tensor:
+def _predict(model: WorldModel, latent: Tensor, bootstrap: Bootstrap, actions: Tensor) -> Tensor:
     return model.score(latent, bootstrap)(actions)

@@ -14,6 +14,7 @@ from agent.errors import ConfigError
 from planners.errors import nearest
 
 T = TypeVar("T")
+Bootstrap = Literal["last", "mean", "own"]
 # Seeds of episodes lie below this: not every simulator takes larger ones.
 MOST_SEEDS = 2**31
 
@@ -79,8 +80,10 @@ class PlanningConfig:
         iterations: rounds of the search.
         elites: candidates that the search distribution is refitted to.
         proposals: candidates drawn from the policy prior, beside `samples`.
-        bootstrap: which imagined states' values a predicted return ends with: `last`, where the horizon ends, or
-            `mean`, of all depths (EfficientTDMPC, arXiv 2605.16692).
+        bootstrap: which imagined states' values a predicted return ends with: `last`, where the horizon ends; `mean`,
+            of all depths (EfficientTDMPC, arXiv 2605.16692); or `own`, of all depths and of the state now, for the
+            candidate's own next action. The other two value states for the policy prior's, which keeps a search where
+            it is for what the prior would do there, and nobody does, so that no experience ever corrects that value.
         indifference: in units of return: where the best candidate promises less than that more than the median one,
             exploration is wider than the search came to be, in proportion. While nothing earns anything, a search
             follows its model's errors, always the same way, and noise finds more. 0 for never.
@@ -99,7 +102,7 @@ class PlanningConfig:
     iterations: int = 3
     elites: int = 24
     proposals: int = 16
-    bootstrap: Literal["last", "mean"] = "mean"
+    bootstrap: Bootstrap = "mean"
     indifference: float = 0.0
     knots: int | None = None
     interpolation: Literal["zero", "linear", "cubic"] = "cubic"

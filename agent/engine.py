@@ -1,12 +1,10 @@
 """Where the heavy computations of an agent and its learner are done."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.config import PlanningConfig
+from agent.config import Bootstrap, PlanningConfig
 from agent.experience import Batch
 from agent.learner import Learned, Learner
 from agent.world_model import WorldModel
@@ -23,7 +21,7 @@ class Engine:
         latent = model.encode(observation)
         return latent, None if noise is None else model.follow_policy(latent, noise)
 
-    def score(self, model: WorldModel, latent: Float[Tensor, "B L"], bootstrap: Literal["last", "mean"]) -> Score:
+    def score(self, model: WorldModel, latent: Float[Tensor, "B L"], bootstrap: Bootstrap) -> Score:
         """See `WorldModel.score`."""
         return model.score(latent, bootstrap)
 

@@ -4,13 +4,12 @@ After Hansen, Su and Wang, TD-MPC2: Scalable, Robust World Models for Continuous
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agent.config import ModelConfig
+from agent.config import Bootstrap, ModelConfig
 from agent.errors import ConfigError
 from agent.networks import EnsembleMLP, ObservationNorm, SimplicialNorm, mlp, residual_mlp
 from agent.two_hot import TwoHot
@@ -179,37 +178,48 @@ class WorldModel(nn.Module):
             continues = torch.sigmoid(self.continue_logit(states[:, :, 1:]))
         return Imagination(states, rewards, continues)
 
-    def score(self, latent: Float[Tensor, "B L"], bootstrap: Literal["last", "mean"] = "last") -> Score:
+    def score(self, latent: Float[Tensor, "B L"], bootstrap: Bootstrap = "last") -> Score:
         """The planner's score from these latents: discounted rewards, then the value of the state they lead to.
 
         Each term counts with the probability that the episode has lasted that long.
 
         Args:
             latent: (B, L).
-            bootstrap: `last`, the value where the horizon ends; or `mean`, the mean of the returns predicted with the
+            bootstrap: `last`, the value where the horizon ends; `mean`, the mean of the returns predicted with the
                 value after 1, 2, ... H decisions, so that no single depth's errors decide (EfficientTDMPC, arXiv
-                2605.16692).
+                2605.16692); or `own`, the same after 0, 1, ... H decisions, valued not for the policy prior's action
+                but for the one that the candidate takes next, where it has one.
         """
 
         def predicted_return(actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
             imagined = self.imagine(latent, actions)
             horizon = actions.shape[2]
-            first = 0 if bootstrap == "mean" else horizon - 1
-            values = self.state_value(imagined.latents[:, :, first + 1 :])
-            earned = total = torch.zeros_like(values[:, :, 0])
+            first = {"last": horizon, "mean": 1, "own": 0}[bootstrap]
+            states = imagined.latents[:, :, first:]
+            if bootstrap == "own":
+                last, _ = self.act(states[:, :, -1:])
+                values = self.action_value(states, torch.cat([actions, last], dim=2))
+            else:
+                values = self.state_value(states)
+            earned = torch.zeros_like(values[:, :, 0])
             alive = torch.ones_like(earned)
+            total = earned if first else values[:, :, 0]
             for t in range(horizon):
                 earned = earned + alive * imagined.rewards[:, :, t]
                 alive = alive * (self.discount * imagined.continues[:, :, t])
-                if t >= first:
-                    total = total + earned + alive * values[:, :, t - first]
-            return total / (horizon - first)
+                if t + 1 >= first:
+                    total = total + earned + alive * values[:, :, t + 1 - first]
+            return total / values.shape[2]
 
         return predicted_return
 
     def state_value(self, latent: Float[Tensor, "*S L"]) -> Float[Tensor, "*S"]:
         """The ensemble's mean for the policy prior's most likely action."""
         action, _ = self.act(latent)
+        return self.action_value(latent, action)
+
+    def action_value(self, latent: Float[Tensor, "*S L"], action: Float[Tensor, "*S A"]) -> Float[Tensor, "*S"]:
+        """The ensemble's mean for actions."""
         return self.two_hot.decode(self.value_logits(latent, action)).mean(dim=0)
 
     def proposal_noise(

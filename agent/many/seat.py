@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from multiprocessing.synchronize import Semaphore
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.config import PlanningConfig, TrainConfig
+from agent.config import Bootstrap, PlanningConfig, TrainConfig
 from agent.engine import Engine, proposal_noise
 from agent.errors import DivergedError
 from agent.experience import Batch
@@ -60,7 +59,7 @@ class Seat(Engine):
         latent = self._row["latent"].clone()
         return latent, None if noise is None else self._row["proposals"][..., : model.action_dim].clone()
 
-    def score(self, model: WorldModel, latent: Float[Tensor, "1 L"], bootstrap: Literal["last", "mean"]) -> Score:
+    def score(self, model: WorldModel, latent: Float[Tensor, "1 L"], bootstrap: Bootstrap) -> Score:
         """See `WorldModel.score`."""
 
         def predicted_return(actions: Float[Tensor, "1 N H A"]) -> Float[Tensor, "1 N"]:

@@ -71,6 +71,22 @@ def test_the_mean_over_depths_is_that_of_shorter_horizons(can_terminate):
     torch.testing.assert_close(model.score(latent, "mean")(actions), torch.stack(each).mean(dim=0))
 
 
+@pytest.mark.parametrize("can_terminate", [True, False])
+def test_values_of_own_actions_are_asked_for_at_every_depth_where_there_is_one(can_terminate):
+    model = model_of(can_terminate)
+    latent, actions = model.encode(torch.randn(2, 5)), torch.rand(2, 4, 3, 2) * 2 - 1
+    imagined = model.imagine(latent, actions)
+    following = torch.cat([actions, model.act(imagined.latents[:, :, -1:])[0]], dim=2)
+    earned, alive, each = torch.zeros(2, 4), torch.ones(2, 4), []
+    for t in range(4):
+        state, action = imagined.latents[:, :, t], following[:, :, t]
+        each.append(earned + alive * model.two_hot.decode(model.value_logits(state, action)).mean(0))
+        if t < 3:
+            earned = earned + alive * imagined.rewards[:, :, t]
+            alive = alive * 0.9 * imagined.continues[:, :, t]
+    torch.testing.assert_close(model.score(latent, "own")(actions), torch.stack(each).mean(dim=0))
+
+
 @pytest.mark.parametrize(("blocks", "head"), [(0, "own"), (2, "shared")])
 def test_either_encoder_and_reward_head_imagines(blocks, head):
     config = ModelConfig(latent_dim=16, hidden_dim=24, encoder_dim=24, encoder_blocks=blocks, reward_head=head)

@@ -102,8 +102,8 @@ class PlanningConfig:
     iterations: int = 3
     elites: int = 24
     proposals: int = 16
-    bootstrap: Bootstrap = "mean"
-    indifference: float = 0.0
+    bootstrap: Bootstrap = "own"
+    indifference: float = 1.0
     knots: int | None = None
     interpolation: Literal["zero", "linear", "cubic"] = "cubic"
     noise_beta: float | None = None

@@ -7,6 +7,7 @@ function: it reads no files, knows nothing of the code of today, and is not chan
     1  named the weights alone, as {"file", "sha256"}. The oldest have no `angles`.
     2  lists the folder's files, each with its SHA-256 and size, and has a SHA-256 of its own content.
     3  has settings that an agent of schema 2 can't name: what it was before there was a choice.
+    4  likewise, of schema 3.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 from agent.errors import CheckpointError
 
 Description = dict[str, Any]
-SCHEMA = 3
+SCHEMA = 4
 """What is written today."""
 
 
@@ -68,4 +69,22 @@ def _from_2(old: Description) -> Description:
     return old | {"schema": 3, "config": config}
 
 
-_MIGRATIONS: dict[int, Callable[[Description], Description]] = {1: _from_1, 2: _from_2}
+def _from_3(old: Description) -> Description:
+    return old | {"schema": 4, "config": before_4(old["config"])}
+
+
+def before_4(old: Description) -> Description:
+    """A configuration of schema 3 with all settings of schema 4. The states of runs need it too."""
+    added = {
+        "planning": _with(old.get("planning", {}), indifference=0.0),
+        "learner": _with(old.get("learner", {}), policy_scale="values"),
+    }
+    return _with(old, compile=False) | added
+
+
+def _with(old: Description, **more: Any) -> Description:
+    """What it says, and these where it says nothing of them."""
+    return old | {key: x for key, x in more.items() if key not in old}
+
+
+_MIGRATIONS: dict[int, Callable[[Description], Description]] = {1: _from_1, 2: _from_2, 3: _from_3}

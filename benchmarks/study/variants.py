@@ -77,12 +77,27 @@ _ALL = (
             *("--updates-per-decision", "1", "--random-steps", "5000", "--noise-time", "0"),
             *("--learner.returns", "single", "--learner.contrast-weight", "0", "--learner.no-slow-encoder"),
             *("--learner.imitation-weight", "0", "--learner.priority-exponent", "0", "--learner.weight-decay", "0"),
-            *("--model.reward-head", "own", "--planning.bootstrap", "last"),
+            *("--model.reward-head", "own", "--planning.bootstrap", "last", "--planning.indifference", "0"),
         ),
         kind="control",
     ),
     # An ablation is a line here.
     Variant("single-step-returns", "What do multi-step returns add?", ("--learner.returns", "single")),
+    Variant(
+        "before",
+        "What do the next two together add to what the default was before them?",
+        ("--planning.bootstrap", "mean", "--planning.indifference", "0"),
+    ),
+    Variant(
+        "prior-values",
+        "What does valuing states for a candidate's own next action add, to valuing them for the policy prior's?",
+        ("--planning.bootstrap", "mean"),
+    ),
+    Variant(
+        "no-indifference",
+        "What does exploring widely add, where all candidates promise alike?",
+        ("--planning.indifference", "0"),
+    ),
     Variant(
         "last-value",
         "What does averaging predicted returns over depths add, to ending them where the horizon ends?",
@@ -94,21 +109,10 @@ _ALL = (
     Variant("no-imitation", "What does learning from the planner's actions add?", ("--learner.imitation-weight", "0")),
     Variant("uniform-replay", "What do fading priorities add?", ("--learner.priority-exponent", "0")),
     Variant("white-noise", "What does exploring with correlated noise add?", ("--noise-time", "0")),
-    # What may become the default.
-    Variant(
-        "indifference",
-        "What would exploring widely add, where all candidates promise alike?",
-        ("--planning.indifference", "1"),
-    ),
     Variant(
         "action-scale",
         "What would measuring values by what an action changes add, to measuring them by their range?",
         ("--learner.policy-scale", "actions"),
-    ),
-    Variant(
-        "candidate",
-        "How well would it learn with both of these, and without telling latents apart?",
-        ("--planning.indifference", "1", "--learner.policy-scale", "actions", "--learner.contrast-weight", "0"),
     ),
 )
 VARIANTS = {variant.name: variant for variant in _ALL}

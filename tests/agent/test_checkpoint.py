@@ -161,7 +161,7 @@ def test_damaged_descriptions(folder, text):
         ({"config__planning__knots": 5}, "knots"),
         ({"precision": "int8"}, "precision is 'int8'"),
         ({"precision": "float16"}, "does not hold the model"),
-        ({"schema": 4}, "newer preplay"),
+        ({"schema": 5}, "newer preplay"),
         ({"schema": True}, "schema True"),
         ({"surprise": 1}, "a field 'surprise' that is not known; it may come from a newer preplay"),
         ({"files": {}}, "0 weights files"),

@@ -261,6 +261,18 @@ def test_a_state_that_is_none(stopped, text):
     refused(stopped, "state.json")
 
 
+def test_a_state_from_before_a_setting_goes_on_as_it_was(stopped):
+    state = json.loads(state_file(stopped).read_text())
+    del state["sha256"], state["config"]["planning"]["indifference"], state["config"]["compile"]
+    state["schema"] = 2
+    state["sha256"] = content_sha256(state)
+    state_file(stopped).write_text(json.dumps(state))
+    config = resume.read(stopped).config
+    assert (config.planning.indifference, config.compile) == (0, False)
+    trainer(stopped, replace(config, steps=100)).resume()
+    assert json.loads(state_file(stopped).read_text())["schema"] == resume.SCHEMA
+
+
 def test_a_state_that_was_edited(stopped):
     state = json.loads(state_file(stopped).read_text())
     state["moment"]["step"] += 1

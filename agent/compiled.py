@@ -59,14 +59,14 @@ class CompiledEngine(Engine):
         latent = model.encode(observation)
         return latent, self._follow(model, latent, noise)
 
-    def score(self, model: WorldModel, latent: Float[Tensor, "B L"], bootstrap: Bootstrap) -> Score:
+    def score(self, model: WorldModel, latent: Float[Tensor, "B L"], planning: PlanningConfig) -> Score:
         """See `WorldModel.score`."""
-        score = model.score(latent, bootstrap)
+        score = model.score(latent, planning.bootstrap, planning.distrust)
 
         def predicted_return(actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
             if len(actions) > 1 or actions.shape[1] not in self._candidates or actions.requires_grad:
                 return score(actions)
-            found: Tensor = self._predict(model, latent, bootstrap, actions)
+            found: Tensor = self._predict(model, latent, planning.bootstrap, planning.distrust, actions)
             return found
 
         return predicted_return
@@ -90,5 +90,5 @@ def _follow(model: WorldModel, latent: Tensor, noise: Tensor) -> Tensor:
     return model.follow_policy(latent, noise)
 
 
-def _predict(model: WorldModel, latent: Tensor, bootstrap: Bootstrap, actions: Tensor) -> Tensor:
-    return model.score(latent, bootstrap)(actions)
+def _predict(model: WorldModel, latent: Tensor, bootstrap: Bootstrap, distrust: float, actions: Tensor) -> Tensor:
+    return model.score(latent, bootstrap, distrust)(actions)

@@ -87,6 +87,10 @@ class PlanningConfig:
         indifference: in units of return: where the best candidate promises less than that more than the median one,
             exploration is wider than the search came to be, in proportion. While nothing earns anything, a search
             follows its model's errors, always the same way, and noise finds more. 0 for never.
+        distrust: what a candidate loses, in units of return, for actions that are not the policy prior's, times the
+            fourth power of how far they are from it, 1 being half of an action's range. Small improvements on the
+            prior are all but free; where the search would do something else altogether, there must be something to
+            gain that is more than an error of the value function. 0 for nothing.
         knots: actions searched for, evenly over the horizon; None for one a decision.
         interpolation: what lies between knots: `zero`, `linear` or `cubic`.
         noise_beta: colour of the search's noise in time, 0 for white; None for the planner's own.
@@ -104,6 +108,7 @@ class PlanningConfig:
     proposals: int = 16
     bootstrap: Bootstrap = "own"
     indifference: float = 1.0
+    distrust: float = 0.0
     knots: int | None = None
     interpolation: Literal["zero", "linear", "cubic"] = "cubic"
     noise_beta: float | None = None
@@ -119,7 +124,7 @@ class PlanningConfig:
             _within(self, "planning.", 1e-3, 1e9, "budget_ms")
         _within(self, "planning.", 1, 100_000, "samples", "elites")
         _within(self, "planning.", 0, 100_000, "proposals")
-        _within(self, "planning.", 0, 1e9, "indifference")
+        _within(self, "planning.", 0, 1e9, "indifference", "distrust")
 
     def make(self, action_dim: int) -> planners.Planner | None:
         """The planner; None for `policy`.
@@ -130,7 +135,7 @@ class PlanningConfig:
         if self.planner == "policy":
             return None
         # What is left comes under the same name on both sides.
-        ours = {"planner", "proposals", "bootstrap", "replan_every", "budget_ms"}
+        ours = {"planner", "proposals", "bootstrap", "distrust", "replan_every", "budget_ms"}
         knobs = {name: x for name, x in vars(self).items() if name not in ours and x is not None}
         return planners.make(self.planner, action_dim=action_dim, **knobs)
 

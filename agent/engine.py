@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.config import Bootstrap, PlanningConfig
+from agent.config import PlanningConfig
 from agent.experience import Batch
 from agent.learner import Learned, Learner
 from agent.world_model import WorldModel
@@ -21,9 +21,9 @@ class Engine:
         latent = model.encode(observation)
         return latent, None if noise is None else model.follow_policy(latent, noise)
 
-    def score(self, model: WorldModel, latent: Float[Tensor, "B L"], bootstrap: Bootstrap) -> Score:
+    def score(self, model: WorldModel, latent: Float[Tensor, "B L"], planning: PlanningConfig) -> Score:
         """See `WorldModel.score`."""
-        return model.score(latent, bootstrap)
+        return model.score(latent, planning.bootstrap, planning.distrust)
 
     def act(
         self, model: WorldModel, observation: Float[Tensor, "B O"], noise: Float[Tensor, "B A"] | None
@@ -60,7 +60,7 @@ class Engine:
         """
         latent, proposals = self.propose(model, observation, proposal_noise(model, planning, generator))
         return planner.plan(
-            self.score(model, latent, planning.bootstrap),
+            self.score(model, latent, planning),
             batch=len(observation),
             warm_start=warm_start,
             proposals=proposals,

@@ -178,7 +178,7 @@ class WorldModel(nn.Module):
             continues = torch.sigmoid(self.continue_logit(states[:, :, 1:]))
         return Imagination(states, rewards, continues)
 
-    def score(self, latent: Float[Tensor, "B L"], bootstrap: Bootstrap = "last") -> Score:
+    def score(self, latent: Float[Tensor, "B L"], bootstrap: Bootstrap = "last", distrust: float = 0.0) -> Score:
         """The planner's score from these latents: discounted rewards, then the value of the state they lead to.
 
         Each term counts with the probability that the episode has lasted that long.
@@ -189,6 +189,8 @@ class WorldModel(nn.Module):
                 value after 1, 2, ... H decisions, so that no single depth's errors decide (EfficientTDMPC, arXiv
                 2605.16692); or `own`, the same after 0, 1, ... H decisions, valued not for the policy prior's action
                 but for the one that the candidate takes next, where it has one.
+            distrust: what is taken off for actions that differ from the policy prior's in the states imagined, times
+                the mean over decisions of the fourth power of their distance, whose square is a mean over elements.
         """
 
         def predicted_return(actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
@@ -209,7 +211,12 @@ class WorldModel(nn.Module):
                 alive = alive * (self.discount * imagined.continues[:, :, t])
                 if t + 1 >= first:
                     total = total + earned + alive * values[:, :, t + 1 - first]
-            return total / values.shape[2]
+            total = total / values.shape[2]
+            if not distrust:
+                return total
+            squares = (actions - self.act(imagined.latents[:, :, :-1])[0]) ** 2
+            apart = squares.mean(dim=-1) if self.real is None else (squares * self.real).sum(dim=-1) / self.real.sum()
+            return total - distrust * (apart**2).mean(dim=-1)
 
         return predicted_return
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.config import Bootstrap, PlanningConfig, TrainConfig
+from agent.config import PlanningConfig, TrainConfig
 from agent.engine import Engine, proposal_noise
 from agent.errors import DivergedError
 from agent.experience import Batch
@@ -59,14 +59,14 @@ class Seat(Engine):
         latent = self._row["latent"].clone()
         return latent, None if noise is None else self._row["proposals"][..., : model.action_dim].clone()
 
-    def score(self, model: WorldModel, latent: Float[Tensor, "1 L"], bootstrap: Bootstrap) -> Score:
+    def score(self, model: WorldModel, latent: Float[Tensor, "1 L"], planning: PlanningConfig) -> Score:
         """See `WorldModel.score`."""
 
         def predicted_return(actions: Float[Tensor, "1 N H A"]) -> Float[Tensor, "1 N"]:
             if actions.requires_grad:
                 # A planner that climbs the score's gradient: that isn't shared with others.
                 self.settle()
-                return model.score(latent.clone(), bootstrap)(actions)
+                return model.score(latent.clone(), planning.bootstrap, planning.distrust)(actions)
             self._put(model)
             count, places = actions.shape[1], self._candidates
             found = []

@@ -250,14 +250,14 @@ class _Functions:
     """What is computed for each agent: one object for each, all along."""
 
     def __init__(self, config: TrainConfig) -> None:
-        learner, bootstrap = config.learner, config.planning.bootstrap
+        learner, planning = config.learner, config.planning
 
         def propose(model: WorldModel, slow: object, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
             latent = model.encode(x)
             return latent, model.follow_policy(latent, noise)
 
         def score(model: WorldModel, slow: object, latent: Tensor, actions: Tensor) -> Tensor:
-            return model.score(latent, bootstrap)(actions)
+            return model.score(latent, planning.bootstrap, planning.distrust)(actions)
 
         def world(model: WorldModel, slow: SlowNetworks, lesson: Lesson, *noise: Tensor) -> WorldTerms:
             return world_loss(model, slow, learner, lesson, _noise(*noise))

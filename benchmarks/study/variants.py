@@ -84,11 +84,6 @@ _ALL = (
     # An ablation is a line here.
     Variant("single-step-returns", "What do multi-step returns add?", ("--learner.returns", "single")),
     Variant(
-        "before",
-        "What do the next two together add to what the default was before them?",
-        ("--planning.bootstrap", "mean", "--planning.indifference", "0"),
-    ),
-    Variant(
         "prior-values",
         "What does valuing states for a candidate's own next action add, to valuing them for the policy prior's?",
         ("--planning.bootstrap", "mean"),

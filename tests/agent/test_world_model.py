@@ -87,6 +87,21 @@ def test_values_of_own_actions_are_asked_for_at_every_depth_where_there_is_one(c
     torch.testing.assert_close(model.score(latent, "own")(actions), torch.stack(each).mean(dim=0))
 
 
+def test_distrust_costs_what_the_prior_would_not_do():
+    model = model_of()
+    latent = model.encode(torch.randn(2, 5))
+    likely = model.follow_policy(latent, torch.zeros(3, 1, 2))
+    torch.testing.assert_close(model.score(latent, "own", 7.0)(likely), model.score(latent, "own")(likely))
+    # Only the last decision differs, so all states are those that the prior leads to; by half of the range in each
+    # element it costs one third of 7, by a tenth of the range hardly anything.
+    for by, cost in ((1.0, 7 / 3), (0.2, 7 / 3 * 0.2**4)):
+        other = likely.clone()
+        other[:, :, -1] += by
+        for bootstrap in ("last", "mean", "own"):
+            loss = model.score(latent, bootstrap)(other) - model.score(latent, bootstrap, 7.0)(other)
+            torch.testing.assert_close(loss, torch.full((2, 1), cost), rtol=1e-2, atol=1e-4)
+
+
 @pytest.mark.parametrize(("blocks", "head"), [(0, "own"), (2, "shared")])
 def test_either_encoder_and_reward_head_imagines(blocks, head):
     config = ModelConfig(latent_dim=16, hidden_dim=24, encoder_dim=24, encoder_blocks=blocks, reward_head=head)

@@ -119,7 +119,7 @@ def test_proposals_and_scores_of_many_are_those_of_each(variant):
             bare = engine.propose(agent.model, x, None)
             assert bare[1] is None
             assert torch.equal(bare[0], latent)
-            score = engine.score(agent.model, latent, agent.planning.bootstrap)
+            score = engine.score(agent.model, latent, agent.planning)
             return latent, proposals, *(score(each) for each in candidates)
 
         return plan, x, noise, candidates
@@ -135,7 +135,8 @@ def test_proposals_and_scores_of_many_are_those_of_each(variant):
             assert torch.allclose(mine[0], expected[0], atol=1e-5)
             assert torch.allclose(mine[1], expected[1], atol=1e-5)
             for each, values in zip(candidates, mine[2:], strict=True):
-                assert torch.allclose(values, agent.model.score(latent, agent.planning.bootstrap)(each), rtol=1e-4, atol=1e-5)
+                alone = Engine().score(agent.model, latent, agent.planning)(each)
+                assert torch.allclose(values, alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -270,7 +271,15 @@ def test_padding_is_cut_off_again():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"planner": "cem", "proposals": 0}, {"planner": "icem"}, {"knots": 2}, {"indifference": 9.0}]
+    "changes",
+    [
+        {},
+        {"planner": "cem", "proposals": 0},
+        {"planner": "icem"},
+        {"knots": 2},
+        {"indifference": 9.0},
+        {"distrust": 5.0},
+    ],
 )
 def test_plans_of_many_are_those_of_each(changes):
     config = replace(CONFIG, planning=CONFIG.planning.changed(**changes))

@@ -7,7 +7,7 @@ candidates. Configurations are frozen and round-trip through JSON; an unknown ke
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import planners
 from agent.errors import ConfigError
@@ -117,6 +117,8 @@ class PlanningConfig:
     budget_ms: float | None = None
 
     def __post_init__(self) -> None:
+        if self.bootstrap not in (known := get_args(Bootstrap)):
+            raise ConfigError(f"planning.bootstrap is {self.bootstrap!r}; {nearest(str(self.bootstrap), known)}")
         _within(self, "planning.", 1, 1000, "horizon")
         _within(self, "planning.", 1, 100_000, "iterations")
         _within(self, "planning.", 1, self.horizon, "replan_every")

@@ -15,6 +15,7 @@ from preplay.shipped import checkpoint_for
 from preplay.simulated import LEARNED, LONG_SIGHTED, MODELS, SIMULATOR, SimulatorActor
 
 RANDOM, POLICY = "random", "policy"
+OF_THE_LEARNED_MODEL = "bootstrap", "distrust"  # options that mean nothing to a search in the simulator
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,9 @@ def cast(
     found = envs.find(task)
     check_planner(planner)
     check_model(model, planner)
+    for name in OF_THE_LEARNED_MODEL:
+        if model != LEARNED and planning.get(name) is not None:
+            raise UsageError(f"--{name} is of the search in the learned model; leave it out with --model {model}")
     if planner in (POLICY, RANDOM):
         model = LEARNED
     check_time_limit(found)

@@ -6,7 +6,7 @@ from typing import Any
 
 import envs
 from agent import Episodes, RandomActor, play
-from preplay.actors import RANDOM, Cast, cast, check_seeds
+from preplay.actors import OF_THE_LEARNED_MODEL, RANDOM, Cast, cast, check_seeds
 from preplay.errors import UsageError
 from preplay.options import OptionalFile, OptionalFloat, OptionalFolder, OptionalInt, OptionalName, TaskName
 from preplay.output import print_object
@@ -27,6 +27,7 @@ PLANNING = (
     "execute",
     "replan_every",
     "budget_ms",
+    *OF_THE_LEARNED_MODEL,
 )
 
 
@@ -70,6 +71,10 @@ class Run:
     """Decisions that a plan is carried out for before the next one is made."""
     budget_ms: OptionalFloat = None
     """Milliseconds that a decision may take: the plan is the best found until then. Set --iterations high with it."""
+    bootstrap: OptionalName = None
+    """What predicted returns end with: last, mean or own; see --planning.bootstrap of train. Learned model alone."""
+    distrust: OptionalFloat = None
+    """How far the search is held to what the policy prior would do: 2 for a little. Learned model alone."""
     action_repeat: OptionalInt = None
     """Environment steps that one decision lasts. By default what the agent was trained with."""
     device: str = "auto"

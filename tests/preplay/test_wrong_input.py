@@ -42,7 +42,6 @@ def assert_one_sentence(result, *words):
         (["run", "CartPole-v1"], ["CartPole-v1"]),
         (["train", "CartPole-v1"], ["Discrete(2)", "continuous"]),
         (["run", TASK, "--planner", "mpi"], ["'mpi'", "'mppi'"]),
-        (["run", "cheetah-run", "--bootstrap", "onw"], ["'onw'", "'own'"]),
         (["run", "cheetah-run", "--distrust", "-1"], ["distrust", "between 0"]),
         (["run", TASK, "--model", "simulator", "--distrust", "2"], ["--distrust", "learned model"]),
         (["run", TASK, "--planner", "magic"], ["'magic'", "mppi", "policy", "random"]),
@@ -91,11 +90,15 @@ def test_arguments(preplay, monkeypatch, tmp_path, arguments, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_real_process_says_the_same():
+# The second is caught by types here, in the midst of the tests, and elsewhere by the setting's own check.
+@pytest.mark.parametrize(
+    ("arguments", "word"), [(["walker-wlak"], "walker-walk"), (["cheetah-run", "--bootstrap", "onw"], "'own'")]
+)
+def test_a_real_process_says_the_same(arguments, word):
     done = subprocess.run(
-        [sys.executable, "-m", "preplay", "run", "walker-wlak"], check=False, capture_output=True, text=True
+        [sys.executable, "-m", "preplay", "run", *arguments], check=False, capture_output=True, text=True
     )
-    assert_one_sentence((done.returncode, done.stdout, done.stderr), "walker-walk")
+    assert_one_sentence((done.returncode, done.stdout, done.stderr), word)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ class PlanningConfig:
         distrust: what a candidate loses, in units of return, for actions that are not the policy prior's, times the
             fourth power of how far they are from it, 1 being half of an action's range. Small improvements on the
             prior are all but free; where the search would do something else altogether, there must be something to
-            gain that is more than an error of the value function. 0 for nothing.
+            gain that is more than an error of the value function. It is for agents that have learned: while they do,
+            the prior is what the search has to outdo. 0 for nothing.
         knots: actions searched for, evenly over the horizon; None for one a decision.
         interpolation: what lies between knots: `zero`, `linear` or `cubic`.
         noise_beta: colour of the search's noise in time, 0 for white; None for the planner's own.

@@ -145,7 +145,7 @@ def policy_loss(
     by where it is 1 or more, and is returned, with the loss and diagnostics, as it follows `config.policy_scale`.
     """
     action, log_likelihood = model.act(latents, noise.policy)
-    value = model.two_hot.decode(model.value_logits(latents, action, frozen=True)).mean(dim=0)
+    value = model.action_value(latents, action, frozen=True)
     if config.policy_scale == "values":
         spread = value_range(value.detach())
     else:
@@ -154,8 +154,7 @@ def policy_loss(
     unit = scale.clamp(min=1)
     loss = -(value / unit - config.entropy_weight * log_likelihood).mean()
     if config.imitation_weight:
-        squares = (action - lesson.actions[0]) ** 2
-        distance = squares.mean(dim=-1) if model.real is None else squares.sum(dim=-1) / model.real.sum()
+        distance = model.distance(action, lesson.actions[0])
         loss = loss + config.imitation_weight * (scale / unit) * distance.mean()
     metrics = {"policy_loss": loss.detach(), "entropy": -log_likelihood.detach().mean()}
     return loss, scale, metrics
@@ -181,7 +180,7 @@ def action_range(
         noise: (M, A) standard normal deviates, of which the random actions are made.
     """
     actions = torch.erf(noise / 2**0.5)  # uniform in [-1, 1]
-    return (model.two_hot.decode(model.value_logits(latents, actions)).mean(dim=0) - value).abs().mean()
+    return (model.action_value(latents, actions) - value).abs().mean()
 
 
 def contrast_loss(

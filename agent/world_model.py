@@ -189,8 +189,8 @@ class WorldModel(nn.Module):
                 value after 1, 2, ... H decisions, so that no single depth's errors decide (EfficientTDMPC, arXiv
                 2605.16692); or `own`, the same after 0, 1, ... H decisions, valued not for the policy prior's action
                 but for the one that the candidate takes next, where it has one.
-            distrust: what is taken off for actions that differ from the policy prior's in the states imagined, times
-                the mean over decisions of the fourth power of their distance, whose square is a mean over elements.
+            distrust: in units of return, what is taken off for actions that differ from the policy prior's there: times
+                the mean over decisions of their squared `distance`.
         """
 
         def predicted_return(actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
@@ -214,9 +214,8 @@ class WorldModel(nn.Module):
             total = total / values.shape[2]
             if not distrust:
                 return total
-            squares = (actions - self.act(imagined.latents[:, :, :-1])[0]) ** 2
-            apart = squares.mean(dim=-1) if self.real is None else (squares * self.real).sum(dim=-1) / self.real.sum()
-            return total - distrust * (apart**2).mean(dim=-1)
+            prior, _ = self.act(imagined.latents[:, :, :-1])
+            return total - distrust * (self.distance(actions, prior) ** 2).mean(dim=-1)
 
         return predicted_return
 
@@ -225,9 +224,19 @@ class WorldModel(nn.Module):
         action, _ = self.act(latent)
         return self.action_value(latent, action)
 
-    def action_value(self, latent: Float[Tensor, "*S L"], action: Float[Tensor, "*S A"]) -> Float[Tensor, "*S"]:
-        """The ensemble's mean for actions."""
-        return self.two_hot.decode(self.value_logits(latent, action)).mean(dim=0)
+    def action_value(
+        self, latent: Float[Tensor, "*S L"], action: Float[Tensor, "*S A"], frozen: bool = False
+    ) -> Float[Tensor, "*S"]:
+        """The ensemble's mean for actions (..., A) in latents (..., L), in units of return.
+
+        `frozen` passes gradients to both, but not to the ensemble.
+        """
+        return self.two_hot.decode(self.value_logits(latent, action, frozen)).mean(dim=0)
+
+    def distance(self, action: Float[Tensor, "*S A"], other: Float[Tensor, "*S A"]) -> Float[Tensor, "*S"]:
+        """Mean over an action's elements of the squared difference of two actions; padding doesn't count."""
+        squares = (action - other) ** 2
+        return squares.mean(dim=-1) if self.real is None else (squares * self.real).sum(dim=-1) / self.real.sum()
 
     def proposal_noise(
         self, count: int, horizon: int, generator: torch.Generator | None = None

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.config import Bootstrap, PlanningConfig
+from agent.config import PlanningConfig
 from agent.engine import Engine
 from agent.errors import ConfigError
 from agent.experience import Batch
@@ -61,12 +61,12 @@ class CompiledEngine(Engine):
 
     def score(self, model: WorldModel, latent: Float[Tensor, "B L"], planning: PlanningConfig) -> Score:
         """See `WorldModel.score`."""
-        score = model.score(latent, planning.bootstrap, planning.distrust)
+        score = model.score(latent, planning)
 
         def predicted_return(actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
             if len(actions) > 1 or actions.shape[1] not in self._candidates or actions.requires_grad:
                 return score(actions)
-            found: Tensor = self._predict(model, latent, planning.bootstrap, planning.distrust, actions)
+            found: Tensor = self._predict(model, latent, planning, actions)
             return found
 
         return predicted_return
@@ -90,5 +90,5 @@ def _follow(model: WorldModel, latent: Tensor, noise: Tensor) -> Tensor:
     return model.follow_policy(latent, noise)
 
 
-def _predict(model: WorldModel, latent: Tensor, bootstrap: Bootstrap, distrust: float, actions: Tensor) -> Tensor:
-    return model.score(latent, bootstrap, distrust)(actions)
+def _predict(model: WorldModel, latent: Tensor, planning: PlanningConfig, actions: Tensor) -> Tensor:
+    return model.score(latent, planning)(actions)

@@ -87,6 +87,8 @@ class PlanningConfig:
         indifference: in units of return: where the best candidate promises less than that more than the median one,
             exploration is wider than the search came to be, in proportion. While nothing earns anything, a search
             follows its model's errors, always the same way, and noise finds more. 0 for never.
+        pessimism: which of the ensemble's values imagined states have: 0 their mean, 1 the smallest, and in between. A
+            search finds the states whose values err upwards; what the members don't agree on is where they may.
         distrust: what a candidate loses, in units of return, for actions that are not the policy prior's, times the
             fourth power of how far they are from it, 1 being half of an action's range. Small improvements on the
             prior are all but free; where the search would do something else altogether, there must be something to
@@ -109,6 +111,7 @@ class PlanningConfig:
     proposals: int = 16
     bootstrap: Bootstrap = "own"
     indifference: float = 1.0
+    pessimism: float = 0.0
     distrust: float = 0.0
     knots: int | None = None
     interpolation: Literal["zero", "linear", "cubic"] = "cubic"
@@ -128,6 +131,7 @@ class PlanningConfig:
         _within(self, "planning.", 1, 100_000, "samples", "elites")
         _within(self, "planning.", 0, 100_000, "proposals")
         _within(self, "planning.", 0, 1e9, "indifference", "distrust")
+        _within(self, "planning.", 0, 1, "pessimism")
 
     def make(self, action_dim: int) -> planners.Planner | None:
         """The planner; None for `policy`.
@@ -138,7 +142,7 @@ class PlanningConfig:
         if self.planner == "policy":
             return None
         # What is left comes under the same name on both sides.
-        ours = {"planner", "proposals", "bootstrap", "distrust", "replan_every", "budget_ms"}
+        ours = {"planner", "proposals", "bootstrap", "pessimism", "distrust", "replan_every", "budget_ms"}
         knobs = {name: x for name, x in vars(self).items() if name not in ours and x is not None}
         return planners.make(self.planner, action_dim=action_dim, **knobs)
 

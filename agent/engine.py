@@ -23,7 +23,7 @@ class Engine:
 
     def score(self, model: WorldModel, latent: Float[Tensor, "B L"], planning: PlanningConfig) -> Score:
         """See `WorldModel.score`."""
-        return model.score(latent, planning.bootstrap, planning.distrust)
+        return model.score(latent, planning)
 
     def act(
         self, model: WorldModel, observation: Float[Tensor, "B O"], noise: Float[Tensor, "B A"] | None

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agent.config import Bootstrap, ModelConfig
+from agent.config import ModelConfig, PlanningConfig
 from agent.errors import ConfigError
 from agent.networks import EnsembleMLP, ObservationNorm, SimplicialNorm, mlp, residual_mlp
 from agent.two_hot import TwoHot
@@ -178,20 +178,18 @@ class WorldModel(nn.Module):
             continues = torch.sigmoid(self.continue_logit(states[:, :, 1:]))
         return Imagination(states, rewards, continues)
 
-    def score(self, latent: Float[Tensor, "B L"], bootstrap: Bootstrap = "last", distrust: float = 0.0) -> Score:
+    def score(self, latent: Float[Tensor, "B L"], planning: PlanningConfig) -> Score:
         """The planner's score from these latents: discounted rewards, then the value of the state they lead to.
 
-        Each term counts with the probability that the episode has lasted that long.
+        Each term counts with the probability that the episode has lasted that long. With the bootstrap `mean`, it is
+        the mean of the returns predicted with the value after 1, 2, ... H decisions, so that no single depth's errors
+        decide (EfficientTDMPC, arXiv 2605.16692); with `own`, after 0, 1, ... H decisions.
 
         Args:
             latent: (B, L).
-            bootstrap: `last`, the value where the horizon ends; `mean`, the mean of the returns predicted with the
-                value after 1, 2, ... H decisions, so that no single depth's errors decide (EfficientTDMPC, arXiv
-                2605.16692); or `own`, the same after 0, 1, ... H decisions, valued not for the policy prior's action
-                but for the one that the candidate takes next, where it has one.
-            distrust: in units of return, what is taken off for actions that differ from the policy prior's there: times
-                the mean over decisions of their squared `distance`.
+            planning: its `bootstrap`, `pessimism` and `distrust`.
         """
+        bootstrap = planning.bootstrap
 
         def predicted_return(actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
             imagined = self.imagine(latent, actions)
@@ -200,9 +198,10 @@ class WorldModel(nn.Module):
             states = imagined.latents[:, :, first:]
             if bootstrap == "own":
                 last, _ = self.act(states[:, :, -1:])
-                values = self.action_value(states, torch.cat([actions, last], dim=2))
+                following = torch.cat([actions, last], dim=2)
             else:
-                values = self.state_value(states)
+                following, _ = self.act(states)
+            values = self.action_value(states, following, pessimism=planning.pessimism)
             earned = torch.zeros_like(values[:, :, 0])
             alive = torch.ones_like(earned)
             total = earned if first else values[:, :, 0]
@@ -212,10 +211,10 @@ class WorldModel(nn.Module):
                 if t + 1 >= first:
                     total = total + earned + alive * values[:, :, t + 1 - first]
             total = total / values.shape[2]
-            if not distrust:
+            if not planning.distrust:
                 return total
             prior, _ = self.act(imagined.latents[:, :, :-1])
-            return total - distrust * (self.distance(actions, prior) ** 2).mean(dim=-1)
+            return total - planning.distrust * (self.distance(actions, prior) ** 2).mean(dim=-1)
 
         return predicted_return
 
@@ -225,13 +224,20 @@ class WorldModel(nn.Module):
         return self.action_value(latent, action)
 
     def action_value(
-        self, latent: Float[Tensor, "*S L"], action: Float[Tensor, "*S A"], frozen: bool = False
+        self,
+        latent: Float[Tensor, "*S L"],
+        action: Float[Tensor, "*S A"],
+        frozen: bool = False,
+        pessimism: float = 0.0,
     ) -> Float[Tensor, "*S"]:
-        """The ensemble's mean for actions (..., A) in latents (..., L), in units of return.
+        """What the ensemble says of actions (..., A) in latents (..., L), in units of return.
 
-        `frozen` passes gradients to both, but not to the ensemble.
+        `frozen` passes gradients to both, but not to the ensemble. `pessimism` is where the value lies between the
+        members' mean, 0, and the smallest of theirs, 1.
         """
-        return self.two_hot.decode(self.value_logits(latent, action, frozen)).mean(dim=0)
+        members = self.two_hot.decode(self.value_logits(latent, action, frozen))
+        mean = members.mean(dim=0)
+        return torch.lerp(mean, members.amin(dim=0), pessimism) if pessimism else mean
 
     def distance(self, action: Float[Tensor, "*S A"], other: Float[Tensor, "*S A"]) -> Float[Tensor, "*S"]:
         """Mean over an action's elements of the squared difference of two actions; padding doesn't count."""

@@ -73,6 +73,8 @@ class Run:
     """Milliseconds that a decision may take: the plan is the best found until then. Set --iterations high with it."""
     bootstrap: OptionalName = None
     """What predicted returns end with: last, mean or own; see --planning.bootstrap of train. Learned model alone."""
+    pessimism: OptionalFloat = None
+    """Which of the ensemble's values imagined states have: 0 for the mean, 1 for the smallest. Learned model alone."""
     distrust: OptionalFloat = None
     """How far the search is held to what the policy prior would do: 2 for a little. Learned model alone."""
     action_repeat: OptionalInt = None

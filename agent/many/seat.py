@@ -66,7 +66,7 @@ class Seat(Engine):
             if actions.requires_grad:
                 # A planner that climbs the score's gradient: that isn't shared with others.
                 self.settle()
-                return model.score(latent.clone(), planning.bootstrap, planning.distrust)(actions)
+                return model.score(latent.clone(), planning)(actions)
             self._put(model)
             count, places = actions.shape[1], self._candidates
             found = []

@@ -257,7 +257,7 @@ class _Functions:
             return latent, model.follow_policy(latent, noise)
 
         def score(model: WorldModel, slow: object, latent: Tensor, actions: Tensor) -> Tensor:
-            return model.score(latent, planning.bootstrap, planning.distrust)(actions)
+            return model.score(latent, planning)(actions)
 
         def world(model: WorldModel, slow: SlowNetworks, lesson: Lesson, *noise: Tensor) -> WorldTerms:
             return world_loss(model, slow, learner, lesson, _noise(*noise))

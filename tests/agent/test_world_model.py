@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from agent import ConfigError, ModelConfig, WorldModel
+from agent import ConfigError, ModelConfig, PlanningConfig, WorldModel
+from agent.config import Bootstrap
 from tests.agent.toy import shake
 
 
@@ -11,6 +12,10 @@ def model_of(can_terminate: bool = True) -> WorldModel:
     torch.manual_seed(0)
     model = WorldModel(ModelConfig(latent_dim=16, hidden_dim=24, encoder_dim=24), 5, 2, 0.9, can_terminate)
     return shake(model).requires_grad_(False)
+
+
+def searching(bootstrap: Bootstrap, pessimism: float = 0.0, distrust: float = 0.0) -> PlanningConfig:
+    return PlanningConfig(bootstrap=bootstrap, pessimism=pessimism, distrust=distrust)
 
 
 @pytest.mark.parametrize("can_terminate", [True, False])
@@ -60,15 +65,15 @@ def test_the_score_is_rewards_and_terminal_value_while_the_episode_lasts(can_ter
         alive *= 0.9 * imagined.continues[:, :, t]
     final = imagined.latents[:, :, -1]
     expected += alive * model.two_hot.decode(model.value_logits(final, model.act(final)[0])).mean(0)
-    torch.testing.assert_close(model.score(latent)(actions), expected)
+    torch.testing.assert_close(model.score(latent, searching("last"))(actions), expected)
 
 
 @pytest.mark.parametrize("can_terminate", [True, False])
 def test_the_mean_over_depths_is_that_of_shorter_horizons(can_terminate):
     model = model_of(can_terminate)
     latent, actions = model.encode(torch.randn(2, 5)), torch.rand(2, 4, 3, 2) * 2 - 1
-    each = [model.score(latent)(actions[:, :, :depth]) for depth in (1, 2, 3)]
-    torch.testing.assert_close(model.score(latent, "mean")(actions), torch.stack(each).mean(dim=0))
+    each = [model.score(latent, searching("last"))(actions[:, :, :depth]) for depth in (1, 2, 3)]
+    torch.testing.assert_close(model.score(latent, searching("mean"))(actions), torch.stack(each).mean(dim=0))
 
 
 @pytest.mark.parametrize("can_terminate", [True, False])
@@ -84,22 +89,42 @@ def test_values_of_own_actions_are_asked_for_at_every_depth_where_there_is_one(c
         if t < 3:
             earned = earned + alive * imagined.rewards[:, :, t]
             alive = alive * 0.9 * imagined.continues[:, :, t]
-    torch.testing.assert_close(model.score(latent, "own")(actions), torch.stack(each).mean(dim=0))
+    torch.testing.assert_close(model.score(latent, searching("own"))(actions), torch.stack(each).mean(dim=0))
 
 
 def test_distrust_costs_what_the_prior_would_not_do():
     model = model_of()
     latent = model.encode(torch.randn(2, 5))
     likely = model.follow_policy(latent, torch.zeros(3, 1, 2))
-    torch.testing.assert_close(model.score(latent, "own", 7.0)(likely), model.score(latent, "own")(likely))
+    trusting, distrustful = model.score(latent, searching("own")), model.score(latent, searching("own", distrust=7.0))
+    torch.testing.assert_close(distrustful(likely), trusting(likely))
     # Only the last decision differs, so all states are those that the prior leads to; by half of the range in each
     # element it costs one third of 7, by a tenth of the range hardly anything.
     for by, cost in ((1.0, 7 / 3), (0.2, 7 / 3 * 0.2**4)):
         other = likely.clone()
         other[:, :, -1] += by
         for bootstrap in ("last", "mean", "own"):
-            loss = model.score(latent, bootstrap)(other) - model.score(latent, bootstrap, 7.0)(other)
+            trusting, distrustful = (model.score(latent, searching(bootstrap, distrust=x)) for x in (0.0, 7.0))
+            loss = trusting(other) - distrustful(other)
             torch.testing.assert_close(loss, torch.full((2, 1), cost), rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("bootstrap", ["last", "mean", "own"])
+def test_pessimism_is_between_the_mean_of_the_ensemble_and_its_smallest_value(bootstrap):
+    model = model_of()
+    latent, actions = model.encode(torch.randn(2, 5)), torch.rand(2, 4, 1, 2) * 2 - 1
+    neutral, half, full = (model.score(latent, searching(bootstrap, pessimism=x))(actions) for x in (0.0, 0.5, 1.0))
+    assert (full < neutral).all()
+    torch.testing.assert_close(half, (neutral + full) / 2)
+    # One decision ahead: what is lost is the spread of the ensemble, wherever a value is asked for.
+    state = model.next_latent(latent.unsqueeze(1).expand(-1, 4, -1), actions[:, :, 0])
+    members = model.two_hot.decode(model.value_logits(state, model.act(state)[0]))
+    lost = 0.9 * model.imagine(latent, actions).continues[:, :, 0] * (members.mean(0) - members.amin(0))
+    if bootstrap == "own":
+        now = latent.unsqueeze(1).expand(-1, 4, -1)
+        members = model.two_hot.decode(model.value_logits(now, actions[:, :, 0]))
+        lost = (lost + members.mean(0) - members.amin(0)) / 2
+    torch.testing.assert_close(neutral - full, lost)
 
 
 @pytest.mark.parametrize(("blocks", "head"), [(0, "own"), (2, "shared")])

@@ -42,6 +42,7 @@ def assert_one_sentence(result, *words):
         (["run", "CartPole-v1"], ["CartPole-v1"]),
         (["train", "CartPole-v1"], ["Discrete(2)", "continuous"]),
         (["run", TASK, "--planner", "mpi"], ["'mpi'", "'mppi'"]),
+        (["run", "cheetah-run", "--pessimism", "2"], ["pessimism", "between 0 and 1"]),
         (["run", "cheetah-run", "--distrust", "-1"], ["distrust", "between 0"]),
         (["run", TASK, "--model", "simulator", "--distrust", "2"], ["--distrust", "learned model"]),
         (["run", TASK, "--planner", "magic"], ["'magic'", "mppi", "policy", "random"]),

@@ -278,6 +278,7 @@ def test_padding_is_cut_off_again():
         {"planner": "icem"},
         {"knots": 2},
         {"indifference": 9.0},
+        {"pessimism": 0.7},
         {"distrust": 5.0},
     ],
 )

@@ -33,6 +33,7 @@ from agent.checkpoint import write_atomically
 from agent.config import to_dict
 from agent.many import Post, Together
 from preplay.errors import UsageError, one_sentence
+from preplay.options import value_of
 from preplay.provenance import provenance
 from preplay.train import agent_info, environments
 
@@ -58,8 +59,7 @@ class Many:
 
 def defaults(arguments: list[str]) -> Many:
     """The defaults are the preset's, so it has to be known before other options."""
-    words = " ".join(arguments).replace("--preset=", "--preset ").split()
-    name = words[words.index("--preset") + 1] if "--preset" in words[:-1] else "small"
+    name = value_of(arguments, "--preset") or "small"
     # A name that doesn't exist is refused later, when all options are read.
     return Many(config=replace(PRESETS.get(name, TrainConfig()), random_steps=500))
 

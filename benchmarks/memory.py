@@ -47,7 +47,7 @@ def take_in(run: Path, results: Path) -> None:
     records = [record for record in read_metrics(run) if record["kind"] in ("evaluation", "final")]
     if not records:
         raise UsageError(f"the run in {str(run)!r} has not been evaluated yet")
-    training = {key: description["training"].get(key) for key in ("command", "commit", "date", "machine")}
+    training = {key: description["training"].get(key) for key in ("command", "commit", "date", "machine", "versions")}
     task, seed = description["task"], description["config"]["seed"]
     kind = _RECALLED if given else _FRESH
     head = {"kind": "run", "task": task, "begins": kind, "seed": seed, "given": given} | training

@@ -69,7 +69,8 @@ def reevaluate(folder: Path, name: str) -> None:
         )
     env.close()
     changed = {key: x for key, x in before.items() if x != asdict(now)[key]}
-    agent.info.training.setdefault("planning", changed)
+    # What an earlier evaluation said of it still holds: it learned with that.
+    agent.info.training["planning"] = changed | agent.info.training.get("planning", {})
     agent.info.training["evaluated"] = {"commit": commit(), "date": provenance()["date"]}
     write_atomically(folder / "metrics.jsonl", "".join(json.dumps(plain(record)) + "\n" for record in records).encode())
     agent.save(folder, half=describe(folder)["precision"] == "float16")

@@ -37,6 +37,7 @@ from agent import PRESETS, AgentInfo, Progress, TrainConfig, Trainer, TrainingSt
 from agent.checkpoint import write_atomically
 from agent.config import to_dict
 from preplay.errors import UsageError, one_sentence
+from preplay.options import value_of
 from preplay.provenance import provenance
 
 SETTLING = 64  # decisions between the random ones and those that are timed
@@ -65,8 +66,7 @@ class Training:
 
 def defaults(arguments: list[str]) -> Training:
     """The defaults are the preset's, so it has to be known before other options."""
-    words = " ".join(arguments).replace("--preset=", "--preset ").split()
-    name = words[words.index("--preset") + 1] if "--preset" in words[:-1] else "small"
+    name = value_of(arguments, "--preset") or "small"
     # A name that doesn't exist is refused later, when all options are read.
     return Training(config=replace(PRESETS.get(name, TrainConfig()), random_steps=500, device="cpu"))
 

@@ -12,7 +12,6 @@ _UNUSABLE = {
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EEXIST,
-    errno.EDQUOT,
     errno.ENAMETOOLONG,
 }
 
@@ -41,7 +40,7 @@ def sentence_of(error: Exception) -> str | None:
     if isinstance(error, UsageError):
         return str(error)
     if isinstance(error, OSError):
-        if error.errno == errno.ENOSPC:
+        if disk_is_full(error):
             return f"the disk is full; make room and start again (while writing {error.filename or 'the run folder'})"
         if error.errno in _UNUSABLE:
             reason = (error.strerror or "no permission").lower()
@@ -56,6 +55,11 @@ def sentence_of(error: Exception) -> str | None:
     ours = CheckpointError, ConfigError, DivergedError, ExperienceError, ObservationError, ProcessError
     mendable = (*ours, RenderError, TaskError, PlannerError)
     return str(error) if isinstance(error, mendable) else None
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether there was no room to write to, be it the disk's or the user's own share of it."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def fail(sentence: str) -> None:

@@ -1,7 +1,6 @@
 """`preplay train --tasks A,B,C --seeds N`: many agents at once."""
 
 import contextlib
-import errno
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -214,7 +213,7 @@ def _train(runs: list[Run], options: Train) -> dict[Path, str]:
 
 def _why(error: BaseException) -> str:
     """What to say of a run that failed. A defect of ours keeps its traceback."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if disk_is_full(error):
         return "the disk is full; nothing saved is lost: make room, and the same command goes on"
     sentence = sentence_of(error) if isinstance(error, Exception) else None
     if sentence is not None:

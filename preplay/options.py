@@ -1,5 +1,6 @@
 """Option types that several commands share, named for people in the help."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,3 +15,13 @@ OptionalFolders = Annotated[
     tuple[Path, ...] | None, tyro.conf.arg(metavar="FOLDER [FOLDER ...]", help_behavior_hint="")
 ]
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
+
+
+def value_of(arguments: Sequence[str], option: str) -> str | None:
+    """What an option is set to, before the arguments are parsed; None when it isn't there."""
+    for i, argument in enumerate(arguments):
+        if argument == option and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}=")
+    return None

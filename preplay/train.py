@@ -1,7 +1,6 @@
 """`preplay train TASK`."""
 
 import contextlib
-import errno
 import shlex
 import shutil
 import signal
@@ -21,8 +20,8 @@ from agent.experience.merge import Merged
 from agent.resume import RunState
 from preplay.actors import check_time_limit
 from preplay.card import read_metrics, write_card
-from preplay.errors import UsageError
-from preplay.options import OptionalFolder, OptionalFolders, OptionalInt, OptionalName, TaskName
+from preplay.errors import UsageError, disk_is_full
+from preplay.options import OptionalFolder, OptionalFolders, OptionalInt, OptionalName, TaskName, value_of
 from preplay.output import print_object
 from preplay.progress import TrainingDisplay
 from preplay.provenance import provenance
@@ -67,13 +66,13 @@ class Train:
     @staticmethod
     def defaults(arguments: list[str]) -> "Train":
         """The defaults are the preset's, or the run's to resume, so these have to be known before other options."""
-        run = _value(arguments, "--resume")
+        run = value_of(arguments, "--resume")
         if run == "":
             raise UsageError("--resume is empty; expected the folder of a training run")
         if run is not None:
             return Train("", config=resume.read(Path(run)).config)
-        name = _value(arguments, "--preset") or "small"
-        task = tyro.MISSING if _value(arguments, "--tasks") is None else ""
+        name = value_of(arguments, "--preset") or "small"
+        task = tyro.MISSING if value_of(arguments, "--tasks") is None else ""
         return Train(task, preset=name, config=preset(name))
 
     def __call__(self) -> None:
@@ -151,7 +150,7 @@ class Train:
                 if isinstance(error, TrainingStopped):
                     note(f"stopped at step {trainer.progress.step:,}; go on with: {again}")
                     raise SystemExit(128 + received[0]) from None
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if disk_is_full(error):
                     raise UsageError(f"the disk is full; nothing is lost: make room and go on with: {again}") from None
                 raise
         if not trainer.exact:
@@ -335,13 +334,3 @@ def signals_stop(stop: Callable[[], object]) -> Iterator[list[int]]:
 def note(sentence: str) -> None:
     """Says something on standard error."""
     print(f"preplay: {sentence}", file=sys.stderr)
-
-
-def _value(arguments: list[str], option: str) -> str | None:
-    """What an option is set to, before the arguments are parsed."""
-    for i, argument in enumerate(arguments):
-        if argument == option and i + 1 < len(arguments):
-            return arguments[i + 1]
-        if argument.startswith(f"{option}="):
-            return argument.removeprefix(f"{option}=")
-    return None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import envs
 from agent import TrainConfig, describe
 from agent.checkpoint import write_atomically
 from agent.config import from_dict
@@ -81,6 +82,10 @@ def take_in(run: Path, variant: Variant, results: Path) -> Path:
     where, training = place(run), description["training"]
     config = from_dict(TrainConfig, description["config"], "config")
     check_fit(config, variant, where)
+    if training.get("given"):
+        raise UsageError(f"the run in {where!r} began with another agent's experience, as no variant does")
+    if description["action_repeat"] != (usual := envs.find(description["task"]).action_repeat):
+        raise UsageError(f"the run in {where!r} has an action repeat of {description['action_repeat']}, not {usual}")
     records = read_metrics(run)
     final = [record for record in records if record["kind"] == "final"]
     if len(final) != 2:
@@ -103,8 +108,6 @@ def take_in(run: Path, variant: Variant, results: Path) -> Path:
         "versions": training.get("versions"),
         "seconds": training.get("seconds_with_final_evaluation"),
         "updates_per_decision": config.updates_per_decision,
-        "preset": variant.preset,
-        "options": list(variant.options),
     }
     kept = [{key: record[key] for key in _KEPT} for record in evaluations]
     kept += [{key: record[key] for key in _KEPT_AT_THE_END} for record in final]
@@ -147,6 +150,7 @@ def read_file(file: Path) -> Curve:
         planned, prior = (record for record in records if record["kind"] == "final")
         sound = all(isinstance(head[key], kind) for key, kind in _HEAD.items())
         sound &= all(isinstance(record[key], int | float) for record in records for key in ("step", "mean_return"))
+        sound &= all(isinstance(record["returns"], list) and record["returns"] for record in records)
         if not sound:
             raise ValueError
     except (ValueError, KeyError, TypeError):

@@ -23,7 +23,7 @@ Line = list[tuple[int, float]]
 
 def draw_curves(curves: Sequence[Curve], theirs: Published, steps: int) -> bytes:
     """A PNG with a panel for each task of hard-8, and one for the mean over those that have been trained."""
-    ours = {task: _seeds(curves, task, steps) for task in HARD_8}
+    ours = {task: seeds_of(curves, task, steps) for task in HARD_8}
     trained = [task for task in HARD_8 if ours[task]]
     lines = {key: {task: _line(points, steps) for task, points in tasks.items()} for key, tasks in theirs.items()}
     with matplotlib.rc_context(_STYLE):
@@ -101,14 +101,18 @@ def average(lines: Iterable[Line]) -> Line:
     return [(step, float(np.mean([table[step] for table in tables]))) for step in steps]
 
 
-def _seeds(curves: Sequence[Curve], task: str, steps: int) -> list[Line]:
-    """The full agent's curve for each seed on a task, that of its longest run."""
+def seeds_of(curves: Sequence[Curve], task: str, steps: int) -> list[Line]:
+    """The full agent's curve for each seed on a task, that of its longest run.
+
+    One that ends before `steps` is left out where another doesn't, since their mean would end with it.
+    """
     longest: dict[int, Curve] = {}
     for curve in curves:
         if (curve.variant, curve.task) == ("full", task):
             known = longest.get(curve.seed)
             longest[curve.seed] = curve if known is None or curve.steps > known.steps else known
-    lines = ([point for point in curve.points if point[0] <= steps] for curve in longest.values())
+    found = [curve for curve in longest.values() if curve.steps >= steps] or list(longest.values())
+    lines = ([point for point in curve.points if point[0] <= steps] for curve in found)
     return [line for line in lines if line]
 
 

@@ -12,8 +12,8 @@ from benchmarks.study.tasks import HARD_8
 from benchmarks.study.variants import VARIANTS
 
 TDMPC2 = "TD-MPC2, published"
-Returns = dict[tuple[str, int], float]
-"""A mean return by task and training seed."""
+Episodes = dict[tuple[str, int], list[float]]
+"""Returns of evaluation episodes by task and training seed; the first of each have the same seeds."""
 
 
 def summary(curves: Sequence[Curve], theirs: Published, steps: int) -> dict[str, Any]:
@@ -36,6 +36,7 @@ def summary(curves: Sequence[Curve], theirs: Published, steps: int) -> dict[str,
         "iqm": _value(scores, statistics.interquartile_mean),
         **_methods(means, theirs, steps),
         "comparisons": [*_controls(curves, theirs, steps), *_variants(curves, "ablation")],
+        "retired": sorted({curve.variant for curve in curves} - VARIANTS.keys()),
         "runs": [_run(curve) for curve in curves],
     }
 
@@ -61,7 +62,7 @@ def _ours(curves: Sequence[Curve], steps: int) -> dict[str, dict[str, Any]]:
     for task in tasks:
         mine = {seed: record for (where, seed), record in records.items() if where == task}
         returns = {seed: float(record["mean_return"]) for seed, record in mine.items()}
-        prior = [x for (where, _), x in priors.items() if where == task]
+        prior = [float(np.mean(x)) for (where, _), x in priors.items() if where == task]
         spread = statistics.interval([np.array(list(returns.values()))])
         if len(mine) == 1:
             low, high = next(iter(mine.values()))["interval"]
@@ -120,13 +121,12 @@ def _controls(curves: Sequence[Curve], theirs: Published, steps: int) -> list[di
     rows = []
     for at in sorted({curve.steps for curve in curves if curve.variant == "full"}):
         name, asks = "policy prior at evaluation", "What does the planner add when the trained agent is evaluated?"
-        rows.append(_beside(name, asks, "control", at, _returns(curves, at), _priors(curves, at)))
+        rows.append(_beside(name, asks, "control", at, _episodes(curves, at), _priors(curves, at)))
     rows += _variants(curves, "control")
-    full = _returns(curves, steps)
+    full = _episodes(curves, steps)
     tdmpc2 = published.at(theirs, "tdmpc2", steps)
-    other = {(task, seed): tdmpc2[task] for task, seed in full if task in tdmpc2}
+    other = {key: [tdmpc2[key[0]]] * len(episodes) for key, episodes in full.items() if key[0] in tdmpc2}
     if other:
-        full = {key: x for key, x in full.items() if key in other}
         rows.append(_beside(TDMPC2, "Is it better than the method it follows?", "control", steps, full, other))
     return rows
 
@@ -138,31 +138,36 @@ def _variants(curves: Sequence[Curve], kind: str) -> list[dict[str, Any]]:
         if variant.kind != kind:
             continue
         for steps in sorted({curve.steps for curve in curves if curve.variant == variant.name}):
-            full, other = _returns(curves, steps), _returns(curves, steps, variant.name)
+            full, other = _episodes(curves, steps), _episodes(curves, steps, variant.name)
             rows.append(_beside(variant.name, variant.asks, kind, steps, full, other))
     return rows
 
 
-def _returns(curves: Sequence[Curve], steps: int, variant: str = "full") -> Returns:
-    return {key: float(record["mean_return"]) for key, record in records_at(curves, variant, steps).items()}
+def _episodes(curves: Sequence[Curve], steps: int, variant: str = "full") -> Episodes:
+    return {key: record["returns"] for key, record in records_at(curves, variant, steps).items()}
 
 
-def _priors(curves: Sequence[Curve], steps: int) -> Returns:
+def _priors(curves: Sequence[Curve], steps: int) -> Episodes:
     """What the policy prior of the full agent returns at the end of runs of so many steps."""
     return {
-        (curve.task, curve.seed): float(curve.prior["mean_return"])
+        (curve.task, curve.seed): curve.prior["returns"]
         for curve in curves
         if curve.variant == "full" and curve.steps == steps
     }
 
 
-def _beside(name: str, asks: str, kind: str, steps: int, full: Returns, other: Returns) -> dict[str, Any]:
-    """One comparison: pairs with the same task and seed, and what the full agent has more."""
-    pairs: list[dict[str, Any]] = [
-        {"task": task, "seed": seed, "full": full[task, seed], "other": x, "difference": full[task, seed] - x}
-        for (task, seed), x in other.items()
-        if (task, seed) in full
-    ]
+def _beside(name: str, asks: str, kind: str, steps: int, full: Episodes, other: Episodes) -> dict[str, Any]:
+    """One comparison: pairs with the same task and seed, and what the full agent has more.
+
+    A run that went on was evaluated on fewer episodes there than one that ended; both count those that both have.
+    """
+    pairs: list[dict[str, Any]] = []
+    for (task, seed), returns in other.items():
+        if (task, seed) in full:
+            episodes = min(len(returns), len(full[task, seed]))
+            ours, theirs = (float(np.mean(x[:episodes])) for x in (full[task, seed], returns))
+            pair = {"task": task, "seed": seed, "episodes": episodes}
+            pairs.append(pair | {"full": ours, "other": theirs, "difference": ours - theirs})
     tasks = list(dict.fromkeys(pair["task"] for pair in pairs))
 
     def by_task(what: str) -> list[np.ndarray]:
@@ -182,6 +187,8 @@ def _run(curve: Curve) -> dict[str, Any]:
     """Where a curve comes from, how long it took, and how it ended."""
     ended = {
         "file": f"{curve.variant}/{curve.file.name}",
+        "episodes_on_the_way": min((len(record["returns"]) for record in curve.evaluations), default=None),
+        "episodes": len(curve.planned["returns"]),
         "return": curve.planned["mean_return"],
         "interval": curve.planned["interval"],
         "prior": curve.prior["mean_return"],

@@ -50,11 +50,6 @@ class Variant:
         """Its options with its preset, which is small unless they name one."""
         return [*(() if "--preset" in self.options else ("--preset", "small")), *self.options]
 
-    @property
-    def preset(self) -> str:
-        """Its preset's name."""
-        return self.arguments[self.arguments.index("--preset") + 1]
-
 
 _ALL = (
     Variant("full", "How well does preplay learn with its defaults?", kind="full"),
@@ -95,7 +90,7 @@ _ALL = (
     ),
     Variant(
         "last-value",
-        "What does averaging predicted returns over depths add, to ending them where the horizon ends?",
+        "What do values of all depths, for a candidate's own actions, add to the prior's where the horizon ends?",
         ("--planning.bootstrap", "last"),
     ),
     Variant("residual-encoder", "What would a residual encoder add?", ("--model.encoder-blocks", "1")),

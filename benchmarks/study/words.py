@@ -16,20 +16,26 @@ def markdown(content: dict[str, Any], figures: Sequence[str]) -> str:
     """
     ablations = [row for row in content["comparisons"] if row["kind"] == "ablation"]
     controls = [row for row in content["comparisons"] if row["kind"] == "control"]
+    retired = content["retired"]
     parts = [
         "# The study",
         "Made by `python -m benchmarks.study report` from the curves in this folder and from "
         "`benchmarks/reference/hard8.csv`. Steps are environment steps, action repeat included; returns are those of "
-        "the agent as it was at those steps, no checkpoint was selected.",
+        "the agent as it was at those steps, no checkpoint was selected. On their way agents are evaluated on "
+        f"{_counts(run['episodes_on_the_way'] for run in content['runs'])} episodes, the first of those that they are "
+        f"evaluated on at their end, {_counts(run['episodes'] for run in content['runs'])}.",
         *(f"![{name.removesuffix('.png')}]({name})" for name in figures if name.startswith("curves")),
         *_main(content),
         "## Controls",
-        "Pairs have the same task, training seed and steps; the difference is what the full agent has more. For "
-        "TD-MPC2 its authors' mean stands in each pair, taken as given.",
+        "Pairs have the same task, training seed, steps and evaluation episodes; the difference is what the full agent "
+        "has more. Where it was evaluated on its way, to more steps, both count the episodes that it had there. For "
+        "TD-MPC2 its authors' mean stands in each pair, taken as given. Intervals are over training seeds: a task with "
+        "one does not widen them, and with two they are no more than the range.",
         *_comparisons(controls),
         "## Ablations",
         *(f"![{name.removesuffix('.png')}]({name})" for name in figures if name.startswith("ablations")),
         *(_comparisons(ablations) if ablations else ["No ablation has been trained yet."]),
+        *(["Not compared, since no variant has that name: " + ", ".join(retired) + "."] if retired else []),
         *_runs(content["runs"]),
     ]
     return "\n\n".join(parts) + "\n"
@@ -92,6 +98,8 @@ def _task_by_task(content: dict[str, Any]) -> list[str]:
         text += " The intervals are over training seeds, drawn again within each task."
         if few:
             text += f" Tasks with one seed do not widen them: {', '.join(few)}."
+        if any(len(ours[task]["returns"]) == 2 for task in hard):
+            text += " With two seeds an interval is no more than their range."
     return [*parts, text]
 
 
@@ -108,14 +116,15 @@ def _comparisons(rows: Sequence[dict[str, Any]]) -> list[str]:
                "full better", "full worse"]  # fmt: skip
     asks = {row["name"]: row["asks"] for row in rows}
     pairs = [
-        [row["name"], f"{row['steps']:,}", pair["task"], pair["seed"], *map(_number, (pair["full"], pair["other"])),
-         _signed(pair["difference"])]
+        [row["name"], f"{row['steps']:,}", pair["task"], pair["seed"], pair["episodes"],
+         *map(_number, (pair["full"], pair["other"])), _signed(pair["difference"])]
         for row in rows
         for pair in row["pairs"]
     ]  # fmt: skip
     parts = [_table(headers, table), "\n".join(f"- {name}: {question}" for name, question in asks.items())]
     if pairs:
-        parts.append(_table(["full against", "steps", "task", "seed", "full", "other", "difference"], pairs))
+        headers = ["full against", "steps", "task", "seed", "episodes", "full", "other", "difference"]
+        parts.append(_table(headers, pairs))
     alone = [f"{row['name']} {x['task']} seed {x['seed']} at {row['steps']:,}" for row in rows for x in row["alone"]]
     if alone:
         parts.append(f"The full agent has no run to pair with: {'; '.join(alone)}.")
@@ -178,3 +187,7 @@ def _spread(interval: Sequence[float] | None) -> str:
 
 def _seeds(counts: Sequence[int]) -> str:
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+def _counts(counts: Iterable[int | None]) -> str:
+    return " or ".join(map(str, sorted({count for count in counts if count is not None}))) or "none"

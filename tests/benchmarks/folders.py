@@ -24,19 +24,20 @@ def save_curve(results, task, last, seed=0, variant="full", steps=100_000, prior
     """A curve as it is taken in."""
     head = {"kind": "run", "task": task, "seed": seed, "variant": variant, "steps": steps, "dirty": False}
     head |= {"command": f"preplay train {task}", "commit": "abc", "resumed": [], "date": "2026-01-01", "machine": "m"}
-    head |= {"versions": {}, "seconds": 60.0, "updates_per_decision": 1, "preset": "small", "options": []}
+    head |= {"versions": {}, "seconds": 60.0, "updates_per_decision": 1}
     file = results / variant / f"{task}-seed{seed}-{steps}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(line) + "\n" for line in (head, *records(steps, last, prior))))
     return file
 
 
-def save_run(folder, variant="full", task="walker-run", steps=30_000, finished=True, seed=0):
+def save_run(folder, variant="full", task="walker-run", steps=30_000, finished=True, seed=0, action_repeat=2, given=0):
     """A run folder with what is taken in from it."""
     config = replace(variants.configuration(variants.find(variant)), device="cpu", seed=seed, steps=steps)
     training = {"command": f"preplay train {task} --out {folder}", "commit": "abc+", "steps": steps, "seconds": 1.0}
     training |= {"seconds_with_final_evaluation": 2.0, "machine": "m", "date": "2026-01-01", "versions": {"torch": "2"}}
-    Agent(config, 24, 6, AgentInfo(task, 2, 500, False, (), training), "cpu").save(folder, half=True)
+    training |= {"given": given} if given else {}
+    Agent(config, 24, 6, AgentInfo(task, action_repeat, 500, False, (), training), "cpu").save(folder, half=True)
     lines = [{"kind": "episode", "step": 1000, "return": 1.0}, *records(steps, 90.0, 60.0)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in (lines if finished else lines[:2])))
     return folder

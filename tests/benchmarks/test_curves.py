@@ -66,6 +66,16 @@ def test_a_run_of_another_variant_is_refused(study, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"given": 900}, "another agent's experience"), ({"action_repeat": 4}, "action repeat of 4")]
+)
+def test_a_run_of_another_kind_is_refused(study, tmp_path, changes, said):
+    """Neither is among the settings of training that a variant has."""
+    run = save_run(tmp_path / "run", **changes)
+    assert_one_sentence(study("add", run, "--results", tmp_path / "r"), said)
+    assert not (tmp_path / "r").exists()
+
+
 @pytest.mark.parametrize("damage", ["", "{", "{}\n{}\n", "[]\n"])
 def test_a_damaged_curve_is_named(tmp_path, damage):
     file = save_curve(tmp_path, "walker-run", 1)

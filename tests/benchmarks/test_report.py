@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.study import published
 from benchmarks.study.curves import read
-from benchmarks.study.figures import average
+from benchmarks.study.figures import average, seeds_of
 from benchmarks.study.summary import TDMPC2, summary
 from benchmarks.study.tasks import HARD_8
 from preplay.errors import UsageError
@@ -118,9 +118,37 @@ def test_ablations_are_compared_at_their_own_steps(report, tmp_path):
     save_curve(tmp_path, "hopper-hop", 10, variant="single-step-returns", steps=50_000)
     content, text = report()
     row = comparison(content, "single-step-returns", 50_000)
-    assert row["pairs"] == [{"task": "walker-run", "seed": 0, "full": 350, "other": 300, "difference": 50}]
+    pair = {"task": "walker-run", "seed": 0, "episodes": 3, "full": 350, "other": 300, "difference": 50}
+    assert row["pairs"] == [pair]
     assert "no run to pair with: single-step-returns hopper-hop seed 0 at 50,000." in text
     assert (tmp_path / "ablations.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pairs_are_of_the_episodes_that_both_have(report, tmp_path):
+    """The full agent passed there and had three episodes; the variant's other seven are of other seeds."""
+    save_curve(tmp_path, "walker-run", 700)
+    ended = save_curve(tmp_path, "walker-run", 300, variant="one-update", steps=50_000)
+    lines = [json.loads(line) for line in ended.read_text().splitlines()]
+    lines[-2]["returns"] = [300, 310, 320, *[0] * 7]
+    ended.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    content, text = report()
+    (pair,) = comparison(content, "one-update", 50_000)["pairs"]
+    assert (pair["episodes"], pair["full"], pair["other"]) == (3, 350, 310)
+    assert "evaluated on 3 episodes, the first of those that they are evaluated on at their end, 10." in text
+
+
+def test_names_that_no_variant_has_are_told(report, tmp_path):
+    save_curve(tmp_path, "walker-run", 700)
+    save_curve(tmp_path, "walker-run", 300, variant="long-gone")
+    assert "no variant has that name: long-gone." in report()[1]
+
+
+def test_a_shorter_run_does_not_end_the_mean(tmp_path):
+    save_curve(tmp_path, "walker-run", 700)
+    save_curve(tmp_path, "walker-run", 400, seed=1, steps=50_000)
+    (line,) = seeds_of(read(tmp_path), "walker-run", 100_000)
+    assert line[-1] == (100_000, 700)
+    assert len(seeds_of(read(tmp_path), "walker-run", 50_000)) == 2
 
 
 def test_a_run_that_ended_there_comes_before_one_that_passed(tmp_path):

@@ -22,7 +22,16 @@ from agent.agent import Agent, AgentInfo, choose_device
 from agent.config import TrainConfig, from_dict, to_dict
 from agent.description import entry, is_name, is_weights, weights_of
 from agent.errors import CheckpointError, ConfigError, DivergedError
-from agent.files import Expected, read_tensors, sha256, shortened, stored, write_atomically, write_tensors
+from agent.files import (
+    Expected,
+    read_tensors,
+    remove_others,
+    sha256,
+    shortened,
+    stored,
+    write_atomically,
+    write_tensors,
+)
 from agent.migrations import SCHEMA, Description
 from agent.world_model import WorldModel
 from planners import PlannerError
@@ -65,9 +74,7 @@ def save(agent: Agent, folder: str | Path, half: bool = False) -> None:
     descriptions.check_storable(description)  # before anything is written
     weights = write_tensors(folder, "weights", tensors)
     descriptions.write(folder, description | {"files": entry(weights)})
-    for old in folder.glob("weights-*.safetensors"):
-        if old.name != weights.name and is_weights(old.name):
-            old.unlink(missing_ok=True)
+    remove_others(folder, "weights", weights.name)
 
 
 def load(folder: str | Path, device: str = "auto", allow_nan: bool = False) -> Agent:
@@ -210,4 +217,4 @@ def _parameters(config: TrainConfig, observation_dim: int, action_dim: int) -> i
     """A generous count of the parameters that a configuration asks for."""
     m = config.model
     width = max(m.latent_dim + action_dim, m.hidden_dim, m.encoder_dim, m.bins, observation_dim, 2 * action_dim)
-    return (5 + m.value_heads) * 3 * width * width
+    return ((5 + m.value_heads) * 3 + 4 * m.encoder_blocks) * width * width

@@ -105,7 +105,7 @@ class Collector:
         counts.episode_return, counts.episode_length = 0.0, 0
         counts.episode_seed = int(self._seeds.integers(2**31))
         observation, _ = self.env.reset(seed=counts.episode_seed)
-        self._observation = np.array(observation)
+        self._observation = _as_stored(observation)
         return Beginning(self._observation, counts.episode_seed)
 
     def decide(self, random: bool) -> Lived:
@@ -114,31 +114,29 @@ class Collector:
         observation, reward, terminated, truncated, info = self.env.step(action)
         unstable = bool(info.get("unstable", False))
         terminated, truncated = bool(terminated), bool(truncated) or unstable
-        observation = self._observation = np.array(observation)  # an environment may use its memory again
+        observation = self._observation = _as_stored(observation)
         counts, ending = self._counts, None
-        counts.episode_return += float(reward)
+        counts.episode_return += 0.0 if unstable else float(reward)
         counts.episode_length += 1
         if terminated or truncated:
             episode_return, length = counts.episode_return, counts.episode_length
             ending = Ending(episode_return, length, self.begin())
         return Lived(action, actor, float(reward), observation, terminated, truncated, unstable, ending)
 
-    def go_back(self, lived: EpisodeData | None) -> bool:
+    def go_back(self, lived: EpisodeData) -> bool:
         """Brings the environment to where it was: the running episode's seed and actions lead there again.
 
         Args:
-            lived: the running episode so far; None before its first decision.
+            lived: the running episode so far.
 
         Returns:
             Whether they do, which they don't in an environment that takes randomness from elsewhere.
         """
-        self._observation, _ = self.env.reset(seed=self._counts.episode_seed)
-        if lived is None:
-            return True
+        self._observation = _as_stored(self.env.reset(seed=self._counts.episode_seed)[0])
         for action, expected in zip(lived.actions, lived.observations, strict=False):
             if not np.array_equal(self._observation, expected):
                 return False
-            self._observation = self.env.step(action)[0]
+            self._observation = _as_stored(self.env.step(action)[0])
         return np.array_equal(self._observation, lived.observations[-1])
 
     def _act(self, random: bool) -> tuple[np.ndarray, str]:
@@ -151,6 +149,11 @@ class Collector:
         action = self.agent.act(self._observation, explore=True, noise=self.noise.draw(self._random_actions))
         self.plan_times.append((time.perf_counter() - began) * 1000)
         return action, self.agent.planning.planner
+
+
+def _as_stored(observation: Any) -> np.ndarray:
+    """An observation as the store keeps it; a copy, since an environment may use its memory again."""
+    return np.array(observation, np.float32)
 
 
 def sizes(env: gymnasium.Env[Any, Any]) -> tuple[int, int]:

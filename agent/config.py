@@ -148,7 +148,7 @@ class PlanningConfig:
 
     @property
     def candidates(self) -> tuple[int, ...]:
-        """How many candidates a planner most often scores at once, ascending."""
+        """Counts of candidates that a planner's scorings have or fit in, ascending; the last has room to remember."""
         most = self.samples + self.proposals + self.elites + 1
         return tuple(sorted({1, self.samples, self.samples + self.proposals + 1, most}))
 
@@ -194,8 +194,9 @@ class LearnerConfig:
             1807.03748; as in DR.Q, arXiv 2605.11711).
         contrast_temperature: divides its cosine similarities.
         slow_encoder: whether targets come from an encoder that follows slowly, as the target ensemble does (DR.Q).
-        imitation_weight: of the policy's squared distance to the actions taken, which the planner chose, beside its
-            objective of a high value (TD3+BC, arXiv 2106.06860; TD-M(PC)2, arXiv 2502.03550, on why planners need it).
+        imitation_weight: of the policy's squared distance to the actions taken, mostly the planner's and its noise's,
+            beside its objective of a high value (TD3+BC, arXiv 2106.06860; TD-M(PC)2, arXiv 2502.03550, on why planners
+            need it).
         policy_scale: what values are divided by in the policy's objective: `values`, their range over states, at least
             1 (DreamerV3, arXiv 2301.04104); or `actions`, ten times what random actions lose against the policy's,
             which is about the same where rewards are dense, and says what choosing an action is worth where values

@@ -168,9 +168,10 @@ def play(
             episodes.evaluations.append(0 if plan is None else plan.evaluations)
             actions.append(action)
             observation, reward, terminated, truncated, info = env.step(action)
-            total += float(reward)
-            episodes.rewards.append(float(reward))
             unstable = unstable or bool(info.get("unstable", False))
+            earned = 0.0 if unstable else float(reward)  # where the physics diverged, what is reported means nothing
+            total += earned
+            episodes.rewards.append(earned)
             if on_decision:
                 on_decision(number, total)
             if on_frame:

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 import struct
 from collections.abc import Collection, Mapping
@@ -124,6 +125,17 @@ def write_tensors(folder: Path, stem: str, tensors: Mapping[str, Tensor]) -> Wri
     name = f"{stem}-{digest[:12]}.safetensors"
     write_atomically(folder / name, data)
     return Written(name, digest, len(data))
+
+
+def remove_others(folder: Path, stem: str, name: str) -> None:
+    """Removes what `write_tensors` left in a folder under a stem, but for the file of that name.
+
+    Also what a kill left of files that were being written.
+    """
+    ours = re.compile(rf"{stem}-[0-9a-f]{{12}}\.safetensors|\.{stem}-[0-9a-f]{{12}}\.safetensors\.[0-9]+\.tmp")
+    for other in os.listdir(folder):
+        if other != name and ours.fullmatch(other):
+            (folder / other).unlink(missing_ok=True)
 
 
 def read_tensors(

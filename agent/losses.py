@@ -136,10 +136,10 @@ def policy_loss(
     noise: Noise,
     scale: Tensor,
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """The policy's objective: a high value, entropy, and nearness to what the planner did.
+    """The policy's objective: a high value, entropy, and nearness to what was done.
 
-    The search, and not the policy, chooses what is lived through. Without the last term the policy learns to do what
-    nobody has tried, of which values are overestimated.
+    The search with its noise, and not the policy, chooses most of what is lived through. Without the last term the
+    policy learns to do what nobody has tried, of which values are overestimated.
 
     It learns on `latents` (M, L), those of the states that the sequences begin with. `scale` is what values are divided
     by where it is 1 or more, and is returned, with the loss and diagnostics, as it follows `config.policy_scale`.

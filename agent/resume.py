@@ -22,6 +22,7 @@ from agent.files import (
     parse_json,
     read_safely,
     read_tensors,
+    remove_others,
     write_atomically,
     write_tensors,
 )
@@ -109,9 +110,7 @@ def write(folder: Path, config: TrainConfig, info: AgentInfo, moment: Moment, te
     place.mkdir(parents=True, exist_ok=True)
     written = write_tensors(place, _STEM, tensors)
     _describe(folder, config, info, moment, dataclasses.asdict(written))
-    for old in place.glob(f"{_STEM}-*.safetensors"):
-        if old.name != written.name:
-            old.unlink(missing_ok=True)
+    remove_others(place, _STEM, written.name)
 
 
 def amend(folder: Path, config: TrainConfig, info: AgentInfo, moment: Moment) -> None:

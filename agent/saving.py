@@ -29,7 +29,7 @@ class State:
     """Everything that the rest of a run depends on, beside its experience, its log and its environment.
 
     Args:
-        agent: that acts. Of its model nothing is saved: between stretches it is the learner's.
+        agent: that acts. Of its model nothing is saved: before it acts again it is given the learner's.
         learner: that learns.
         progress: of the run.
         counts: of the run.

@@ -42,8 +42,8 @@ class Trainer:
     It goes in stretches of `overlap` decisions (of one, where that is 0). The updates that a stretch makes due are made
     beside the decisions of the next: on a second thread, on the learner's own copy of the model and on the experience
     from before that stretch, while the agent acts with the model from before it. Everything else happens between
-    stretches, where the two models are the same. So what comes out is settled by the configuration and the seed, and
-    not by which thread is quicker.
+    stretches, and before the next one begins the agent is given what was learned. So what comes out is settled by the
+    configuration and the seed, and not by which thread is quicker.
 
     Args:
         env: where experience is collected; flat Box observations, actions in [-1, 1].
@@ -127,22 +127,23 @@ class Trainer:
             DivergedError: when training comes to NaN or infinity; what was stored before stays as it is.
             TrainingStopped: after `stop`.
         """
-        if resume.exists(self.folder):
-            raise ConfigError(f"{str(self.folder)!r} holds a training run already; resume it, or choose another folder")
-        with self._experience() as self.experience, Log(self.folder) as log:
-            self.owns_folder = True
+        self._check_unused()
+        with self._experience() as self.experience:
+            self._check_unused()  # under the experience's lock: another process may have been here meanwhile
             if self.experience.total:
                 raise ConfigError(f"{str(self.folder)!r} holds experience already; choose another folder")
-            if recall is not None:
-                recall(self.experience)
-                self._lessons.study(self.experience, self.info)
-            if self.config.offline and not self._counts.given:
-                raise ConfigError("there is no experience to learn from; learning offline needs some")
-            if not self.config.offline:
-                self._begin_episode(self._collector.begin())
-            self._begin()
-            self._save_state(log)
-            return self._finish(log)
+            with Log(self.folder) as log:
+                self.owns_folder = True
+                if recall is not None:
+                    recall(self.experience)
+                    self._lessons.study(self.experience, self.info)
+                if self.config.offline and not self._counts.given:
+                    raise ConfigError("there is no experience to learn from; learning offline needs some")
+                if not self.config.offline:
+                    self._begin_episode(self._collector.begin())
+                self._begin()
+                self._save_state(log)
+                return self._finish(log)
 
     def resume(self) -> dict[str, Episodes]:
         """Goes on with the run in the folder; otherwise like `run`.
@@ -184,10 +185,18 @@ class Trainer:
         self.agent.info.training["steps"] = self.progress.step
         self.agent.save(self.folder, half=True)
 
+    def _check_unused(self) -> None:
+        if resume.exists(self.folder):
+            raise ConfigError(f"{str(self.folder)!r} holds a training run already; resume it, or choose another folder")
+
     def _experience(self) -> Experience:
         config = self.config
         return Experience(
-            self.folder / "experience", capacity=config.capacity, evict=config.evict, durability=config.durability
+            self.folder / "experience",
+            capacity=config.capacity,
+            evict=config.evict,
+            durability=config.durability,
+            seed=config.seed,
         )
 
     def _go_on(self, log: Log, moment: Moment) -> dict[str, Episodes]:
@@ -385,8 +394,7 @@ class Trainer:
 
     def _return_to_the_episode(self) -> bool:
         """Brings the environment to where it was, if it can be."""
-        begun = self._counts.episode_length > 0
-        return self._collector.go_back(self.experience.read(self.experience.episodes[-1]) if begun else None)
+        return self._collector.go_back(self.experience.read(self.experience.episodes[-1]))
 
     def _evaluate(self, log: Log, agent: Agent, episodes: int, kind: str, **planning: Any) -> Episodes:
         self.progress.phase = "evaluate"

@@ -20,7 +20,7 @@ class Priorities:
     alpha applies it before, and corrects for the bias with `Batch.probabilities`.
 
     Args:
-        fade: factor on a decision's priority for each one stored since, in (0, 1], in steps of a few hundred.
+        fade: factor on a decision's priority for each one stored since, in (0, 1], in steps of about a tenth.
         floor: where that factor stops falling.
     """
 

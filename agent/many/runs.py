@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from agent.config import TrainConfig
-from agent.errors import ProcessError
+from agent.errors import ConfigError, ProcessError
 from agent.many.desk import Desk
 from agent.many.host import Host
 from agent.many.networks import Shape
@@ -130,6 +130,8 @@ class Together:
         on_tell: Callable[[int, Any], None] | None = None,
         on_end: Callable[[int, Outcome[T]], None] | None = None,
     ) -> None:
+        if config.overlap:
+            raise ConfigError("runs that train together can't overlap acting and learning; set overlap to 0")
         self._lives, self._config = lives, config
         self._on_tell, self._on_end = on_tell, on_end
         # A forked process would inherit torch's threads in an unknown state.

@@ -142,6 +142,7 @@ def test_damaged_descriptions(folder, text):
         ({"config__model__latent_dim": 72}, "does not hold the model"),
         ({"config__model__hidden_dim": 10**9}, "hidden_dim is 1000000000"),
         ({"config__model__hidden_dim": 16_000}, "impossible size"),
+        ({"config__model__encoder_dim": 3_000, "config__model__encoder_blocks": 64}, "impossible size"),
         ({"config__planning__planner": 5}, "planner"),
         ({"observation_dim": 6}, "does not hold the model"),
         ({"action_dim": 0}, "action_dim is 0"),

@@ -7,6 +7,7 @@ import random
 import shutil
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -222,6 +223,62 @@ def test_an_environment_that_does_not_repeat_itself_goes_on_with_the_next_episod
     with Experience(tmp_path / "experience", read_only=True) as experience:
         assert sum(episode.decisions for episode in experience.episodes) == CONFIG.steps
         assert [e.decisions for e in experience.episodes if not (e.terminated or e.truncated or e.running)] == [5]
+
+
+def test_an_environment_that_does_not_repeat_its_beginning(tmp_path, monkeypatch):
+    """Stopped before the first decision of an episode, it must not act on another beginning than the stored one."""
+    stopped_after(monkeypatch, "_collect", 39, trainer(tmp_path, make=Moody))
+    assert resume.read(tmp_path).moment.counts.episode_length == 0
+    resumed = trainer(tmp_path, make=Moody)
+    resumed.resume()
+    assert not resumed.exact
+
+
+class Precise(Point):
+    """Reports more digits than are stored."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, self.observation_space.shape, np.float64)
+
+    def _observe(self):
+        return super()._observe() + np.pi * 1e-12
+
+
+def test_an_environment_of_double_precision_repeats_itself(tmp_path, monkeypatch):
+    trainer(tmp_path / "undisturbed", make=Precise).run()
+    stopped_after(monkeypatch, "_collect", 44, trainer(tmp_path / "stopped", make=Precise))
+    resumed = trainer(tmp_path / "stopped", make=Precise)
+    resumed.resume()
+    assert resumed.exact
+    assert differences(tmp_path / "undisturbed", tmp_path / "stopped") == []
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_folder_in_use_keeps_its_log(undisturbed, tmp_path, monkeypatch, lost):
+    """Also where its state was lost, or was written while this run was about to begin."""
+    shutil.copytree(undisturbed, tmp_path / "run")
+    if lost:
+        shutil.rmtree(tmp_path / "run/resume")
+    else:
+        real, answers = resume.exists, iter([False])
+        monkeypatch.setattr(resume, "exists", lambda folder: next(answers, None) is None and real(folder))
+    before = (tmp_path / "run/metrics.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match="holds experience already" if lost else "holds a training run already"):
+        trainer(tmp_path / "run").run()
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
+
+
+def test_what_a_kill_left_half_written_is_removed(undisturbed, tmp_path):
+    shutil.copytree(undisturbed, tmp_path / "run")
+    left = [tmp_path / "run/resume/.state-0123456789ab.safetensors.7.tmp"]
+    left += [tmp_path / "run/.weights-0123456789ab.safetensors.7.tmp"]
+    theirs = tmp_path / "run/weights-mine.safetensors"
+    for file in (*left, theirs):
+        file.write_bytes(b"half")
+    trainer(tmp_path / "run", replace(CONFIG, steps=95)).resume()
+    assert not any(file.exists() for file in left)
+    assert theirs.exists()
 
 
 @pytest.fixture

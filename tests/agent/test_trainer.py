@@ -90,13 +90,14 @@ class Diverging(Point):
     def step(self, action):
         observation, reward, terminated, truncated, info = super().step(action)
         if self.t == 5:
-            return observation * np.nan, 0.0, False, True, {"unstable": True}
+            return observation * np.nan, np.nan, False, True, {"unstable": True}
         return observation, reward, terminated, truncated, info
 
 
 def test_a_diverged_simulation_is_counted_but_not_learned_from(tmp_path):
     trainer, results = trained(tmp_path, env=Diverging)
     assert all(results["planner"].unstable)
+    assert np.isfinite(results["planner"].mean_return)
     assert all(r["unstable"] for r in records(tmp_path) if r["kind"] == "episode")
     with Experience(tmp_path / "experience", read_only=True) as experience:
         assert len(experience) == 120 * 4 // 5

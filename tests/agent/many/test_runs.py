@@ -11,7 +11,7 @@ from multiprocessing.reduction import ForkingPickler
 import numpy as np
 import pytest
 
-from agent import AgentInfo, Experience, ProcessError, TrainingStopped, resume
+from agent import AgentInfo, ConfigError, Experience, ProcessError, TrainingStopped, resume
 from agent.lessons import Lessons
 from agent.many import Together
 from agent.many.desk import Ask, Desk, Said, Sizes
@@ -172,6 +172,12 @@ def test_a_callback_that_fails_stops_the_runs_and_is_told(tmp_path, name):
     assert full.calls == 1
     for i in range(2):  # and they can go on
         assert resume.read(tmp_path / str(i)).moment.step > 0
+
+
+def test_runs_that_overlap_acting_and_learning_are_refused():
+    """Both threads of a run would ask at one desk."""
+    with pytest.raises(ConfigError, match="overlap"):
+        Together([], replace(CONFIG, overlap=4))
 
 
 def test_runs_that_are_stopped_before_they_begin(tmp_path):

@@ -89,11 +89,6 @@ class PlanningConfig:
             follows its model's errors, always the same way, and noise finds more. 0 for never.
         pessimism: which of the ensemble's values imagined states have: 0 their mean, 1 the smallest, and in between. A
             search finds the states whose values err upwards; what the members don't agree on is where they may.
-        distrust: what a candidate loses, in units of return, for actions that are not the policy prior's, times the
-            fourth power of how far they are from it, 1 being half of an action's range. Small improvements on the
-            prior are all but free; where the search would do something else altogether, there must be something to
-            gain that is more than an error of the value function. It is for agents that have learned: while they do,
-            the prior is what the search has to outdo. 0 for nothing.
         knots: actions searched for, evenly over the horizon; None for one a decision.
         interpolation: what lies between knots: `zero`, `linear` or `cubic`.
         noise_beta: colour of the search's noise in time, 0 for white; None for the planner's own.
@@ -112,7 +107,6 @@ class PlanningConfig:
     bootstrap: Bootstrap = "own"
     indifference: float = 1.0
     pessimism: float = 0.0
-    distrust: float = 0.0
     knots: int | None = None
     interpolation: Literal["zero", "linear", "cubic"] = "cubic"
     noise_beta: float | None = None
@@ -130,7 +124,7 @@ class PlanningConfig:
             _within(self, "planning.", 1e-3, 1e9, "budget_ms")
         _within(self, "planning.", 1, 100_000, "samples", "elites")
         _within(self, "planning.", 0, 100_000, "proposals")
-        _within(self, "planning.", 0, 1e9, "indifference", "distrust")
+        _within(self, "planning.", 0, 1e9, "indifference")
         _within(self, "planning.", 0, 1, "pessimism")
 
     def make(self, action_dim: int) -> planners.Planner | None:
@@ -142,7 +136,7 @@ class PlanningConfig:
         if self.planner == "policy":
             return None
         # What is left comes under the same name on both sides.
-        ours = {"planner", "proposals", "bootstrap", "pessimism", "distrust", "replan_every", "budget_ms"}
+        ours = {"planner", "proposals", "bootstrap", "pessimism", "replan_every", "budget_ms"}
         knobs = {name: x for name, x in vars(self).items() if name not in ours and x is not None}
         return planners.make(self.planner, action_dim=action_dim, **knobs)
 
@@ -197,11 +191,6 @@ class LearnerConfig:
         imitation_weight: of the policy's squared distance to the actions taken, mostly the planner's and its noise's,
             beside its objective of a high value (TD3+BC, arXiv 2106.06860; TD-M(PC)2, arXiv 2502.03550, on why planners
             need it).
-        policy_scale: what values are divided by in the policy's objective: `values`, their range over states, at least
-            1 (DreamerV3, arXiv 2301.04104); or `actions`, ten times what random actions lose against the policy's,
-            which is about the same where rewards are dense, and says what choosing an action is worth where values
-            differ by state alone. Below 1, in units of return, the planner has little to go by, and is imitated that
-            much less.
         priority_exponent: of the size of a decision's value error, at least 1, that makes it likely to be drawn (LAP,
             arXiv 2007.06049); 0 draws all alike.
         priority_fade: factor on a decision's priority for each one made since (DR.Q).
@@ -230,7 +219,6 @@ class LearnerConfig:
     contrast_temperature: float = 0.1
     slow_encoder: bool = True
     imitation_weight: float = 0.1
-    policy_scale: Literal["values", "actions"] = "values"
     priority_exponent: float = 0.4
     priority_fade: float = 0.9999
     priority_floor: float = 0.1

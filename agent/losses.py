@@ -142,15 +142,12 @@ def policy_loss(
     policy learns to do what nobody has tried, of which values are overestimated.
 
     It learns on `latents` (M, L), those of the states that the sequences begin with. `scale` is what values are divided
-    by where it is 1 or more, and is returned, with the loss and diagnostics, as it follows `config.policy_scale`.
+    by where it is 1 or more (DreamerV3, arXiv 2301.04104), and is returned, with the loss and diagnostics, as it
+    follows their range.
     """
     action, log_likelihood = model.act(latents, noise.policy)
     value = model.action_value(latents, action, frozen=True)
-    if config.policy_scale == "values":
-        spread = value_range(value.detach())
-    else:
-        spread = 10 * action_range(model, latents, value.detach(), noise.policy)
-    scale = torch.lerp(scale, spread, config.target_rate)
+    scale = torch.lerp(scale, value_range(value.detach()), config.target_rate)
     unit = scale.clamp(min=1)
     loss = -(value / unit - config.entropy_weight * log_likelihood).mean()
     if config.imitation_weight:
@@ -165,22 +162,6 @@ def value_range(value: Float[Tensor, "M"]) -> Float[Tensor, ""]:
     ordered = value.sort().values
     low, high = ordered[int(0.05 * (len(ordered) - 1))], ordered[int(0.95 * (len(ordered) - 1))]
     return (high - low).clamp(min=1)
-
-
-@torch.no_grad()
-def action_range(
-    model: WorldModel, latents: Float[Tensor, "M L"], value: Float[Tensor, "M"], noise: Float[Tensor, "M A"]
-) -> Float[Tensor, ""]:
-    """How far the values of random actions lie from those of the policy's, on average, in units of return.
-
-    Args:
-        model: whose value ensemble is asked.
-        latents: (M, L).
-        value: (M,) of the policy's actions there.
-        noise: (M, A) standard normal deviates, of which the random actions are made.
-    """
-    actions = torch.erf(noise / 2**0.5)  # uniform in [-1, 1]
-    return (model.action_value(latents, actions) - value).abs().mean()
 
 
 def contrast_loss(

@@ -8,6 +8,7 @@ function: it reads no files, knows nothing of the code of today, and is not chan
     2  lists the folder's files, each with its SHA-256 and size, and has a SHA-256 of its own content.
     3  has settings that an agent of schema 2 can't name: what it was before there was a choice.
     4  likewise, of schema 3.
+    5  likewise, of schema 4; and is without two settings that came to nothing, which no agent that ships had changed.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any
 from agent.errors import CheckpointError
 
 Description = dict[str, Any]
-SCHEMA = 4
+SCHEMA = 5
 """What is written today."""
 
 
@@ -82,9 +83,20 @@ def before_4(old: Description) -> Description:
     return _with(old, compile=False) | added
 
 
+def _from_4(old: Description) -> Description:
+    return old | {"schema": 5, "config": before_5(old["config"])}
+
+
+def before_5(old: Description) -> Description:
+    """A configuration of schema 4 with the settings of schema 5. The states of runs need it too."""
+    planning = {key: x for key, x in old.get("planning", {}).items() if key != "distrust"}
+    learner = {key: x for key, x in old.get("learner", {}).items() if key != "policy_scale"}
+    return old | {"planning": _with(planning, pessimism=0.0), "learner": learner}
+
+
 def _with(old: Description, **more: Any) -> Description:
     """What it says, and these where it says nothing of them."""
     return old | {key: x for key, x in more.items() if key not in old}
 
 
-_MIGRATIONS: dict[int, Callable[[Description], Description]] = {1: _from_1, 2: _from_2, 3: _from_3}
+_MIGRATIONS: dict[int, Callable[[Description], Description]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}

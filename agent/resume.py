@@ -26,10 +26,10 @@ from agent.files import (
     write_atomically,
     write_tensors,
 )
-from agent.migrations import before_4
+from agent.migrations import before_4, before_5
 from agent.progress import Counts
 
-SCHEMA = 3
+SCHEMA = 4
 _FOLDER, _FILE, _STEM = "resume", "state.json", "state"
 _MOST = 2**20  # bytes of state.json
 _MOST_ELITES = 100_000
@@ -154,16 +154,18 @@ def read(folder: Path) -> RunState:
     state = parse_json(read_safely(file, _MOST), file)
     if not isinstance(state, dict) or "schema" not in state:
         raise CheckpointError(f"{file} is not the state of a training run")
-    if state["schema"] not in (2, SCHEMA):
+    if state["schema"] not in (2, 3, SCHEMA):
         raise CheckpointError(
-            f"{file} has schema {state['schema']!r}; this version of preplay reads schemas 2 and {SCHEMA}; go on with "
+            f"{file} has schema {state['schema']!r}; this version of preplay reads schemas 2 to {SCHEMA}; go on with "
             "the one that wrote it"
         )
     if state.pop("sha256", None) != content_sha256(state):
         raise CheckpointError(f"{file} is damaged: its content does not match its checksum")
     try:
-        if state["schema"] == 2:
+        if state["schema"] < 3:
             state["config"] = before_4(state["config"])
+        if state["schema"] < 4:
+            state["config"] = before_5(state["config"])
         tensors = state["tensors"]
         name = str(tensors["name"])
         if Path(name).name != name:

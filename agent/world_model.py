@@ -187,7 +187,7 @@ class WorldModel(nn.Module):
 
         Args:
             latent: (B, L).
-            planning: its `bootstrap`, `pessimism` and `distrust`.
+            planning: its `bootstrap` and `pessimism`.
         """
         bootstrap = planning.bootstrap
 
@@ -210,11 +210,7 @@ class WorldModel(nn.Module):
                 alive = alive * (self.discount * imagined.continues[:, :, t])
                 if t + 1 >= first:
                     total = total + earned + alive * values[:, :, t + 1 - first]
-            total = total / values.shape[2]
-            if not planning.distrust:
-                return total
-            prior, _ = self.act(imagined.latents[:, :, :-1])
-            return total - planning.distrust * (self.distance(actions, prior) ** 2).mean(dim=-1)
+            return total / values.shape[2]
 
         return predicted_return
 

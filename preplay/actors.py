@@ -15,7 +15,7 @@ from preplay.shipped import checkpoint_for
 from preplay.simulated import LEARNED, LONG_SIGHTED, MODELS, SIMULATOR, SimulatorActor
 
 RANDOM, POLICY = "random", "policy"
-OF_THE_LEARNED_MODEL = "bootstrap", "pessimism", "distrust"  # options that mean nothing to a search in the simulator
+OF_THE_LEARNED_MODEL = "bootstrap", "pessimism"  # options that mean nothing to a search in the simulator
 
 
 @dataclass(frozen=True)

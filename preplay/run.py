@@ -75,8 +75,6 @@ class Run:
     """What predicted returns end with: last, mean or own; see --planning.bootstrap of train. Learned model alone."""
     pessimism: OptionalFloat = None
     """Which of the ensemble's values imagined states have: 0 for the mean, 1 for the smallest. Learned model alone."""
-    distrust: OptionalFloat = None
-    """How far the search is held to what the policy prior would do: 2 for a little. Learned model alone."""
     action_repeat: OptionalInt = None
     """Environment steps that one decision lasts. By default what the agent was trained with."""
     device: str = "auto"

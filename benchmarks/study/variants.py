@@ -99,11 +99,6 @@ _ALL = (
     Variant("no-imitation", "What does learning from the planner's actions add?", ("--learner.imitation-weight", "0")),
     Variant("uniform-replay", "What do fading priorities add?", ("--learner.priority-exponent", "0")),
     Variant("white-noise", "What does exploring with correlated noise add?", ("--noise-time", "0")),
-    Variant(
-        "action-scale",
-        "What would measuring values by what an action changes add, to measuring them by their range?",
-        ("--learner.policy-scale", "actions"),
-    ),
 )
 VARIANTS = {variant.name: variant for variant in _ALL}
 

@@ -265,36 +265,6 @@ def test_the_scale_follows_the_spread_of_the_values_but_not_below_one():
     assert learner.value_scale > 1
 
 
-def test_the_scale_can_follow_what_an_action_changes():
-    model, learner = learner_of(policy_scale="actions")
-    shake(model, std=3.0)
-    batch = random_batch()
-    noise = Noise(torch.zeros(1, 8, 2), torch.full((8, 2), 0.3), None)
-    with torch.no_grad():
-        latents = model.encode(batch.observations[0])
-        _, scale, _ = policy_loss(model, learner.config, lesson_of(batch), latents, noise, torch.tensor(2.0))
-        mine, other = model.act(latents, noise.policy)[0], torch.full((8, 2), 2 * 0.6179114 - 1)  # P(x < 0.3)
-        values = [model.two_hot.decode(model.value_logits(latents, action)).mean(dim=0) for action in (mine, other)]
-    lost = (values[0] - values[1]).abs().mean()
-    assert lost > 0.1
-    torch.testing.assert_close(scale, 2 + 0.01 * (10 * lost - 2))
-
-
-def test_where_actions_change_nothing_the_planner_is_imitated_less():
-    losses = {}
-    for policy_scale in ("values", "actions"):
-        # An untrained critic says zero everywhere.
-        model, learner = learner_of(policy_scale=policy_scale, entropy_weight=0.0, target_rate=0.5)
-        latents = model.encode(random_batch().observations[0]).detach()
-        noise = Noise(torch.zeros(1, 8, 2), torch.zeros(8, 2), None)
-        losses[policy_scale], scale, _ = policy_loss(
-            model, learner.config, lesson_of(random_batch()), latents, noise, torch.ones(())
-        )
-    assert scale == 0.5
-    assert losses["values"] > 0
-    torch.testing.assert_close(losses["actions"], 0.5 * losses["values"])
-
-
 def test_where_nothing_is_to_be_gained_the_policy_stays_random():
     model, learner = learner_of(entropy_weight=1.0)  # an untrained critic says zero everywhere
     latents = model.encode(random_batch().observations[0]).detach()

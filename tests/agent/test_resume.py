@@ -330,6 +330,17 @@ def test_a_state_from_before_a_setting_goes_on_as_it_was(stopped):
     assert json.loads(state_file(stopped).read_text())["schema"] == resume.SCHEMA
 
 
+def test_a_state_with_settings_that_are_gone_goes_on_without(stopped):
+    state = json.loads(state_file(stopped).read_text())
+    del state["sha256"], state["config"]["planning"]["pessimism"]
+    state["config"]["planning"]["distrust"] = 0.0
+    state["config"]["learner"]["policy_scale"] = "values"
+    state["schema"] = 3
+    state["sha256"] = content_sha256(state)
+    state_file(stopped).write_text(json.dumps(state))
+    assert resume.read(stopped).config == CONFIG
+
+
 def test_a_state_that_was_edited(stopped):
     state = json.loads(state_file(stopped).read_text())
     state["moment"]["step"] += 1

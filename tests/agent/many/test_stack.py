@@ -279,7 +279,6 @@ def test_padding_is_cut_off_again():
         {"knots": 2},
         {"indifference": 9.0},
         {"pessimism": 0.7},
-        {"distrust": 5.0},
     ],
 )
 def test_plans_of_many_are_those_of_each(changes):

@@ -3,8 +3,9 @@
 python benchmarks/speed.py
 
 Everything is timed in one run, on one thread, in rounds that take turns, so that a slow minute of the machine falls on
-all rows alike. Floating-point operations are counted by torch's FlopCounterMode (matrix products only, a multiplication
-and an addition as two) and set against the best rate of a plain matrix product of this run at the same precision.
+all rows alike. Floating-point operations are those of matrix products, a multiplication and an addition as two, set
+against the best rate of a plain matrix product of this run at the same precision. The products are timed by themselves,
+too: what a plan or an update takes beyond them lies between them.
 """
 
 import json
@@ -21,12 +22,12 @@ import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
-from torch.utils.flop_counter import FlopCounterMode
 
 from agent import PRESETS, Agent, Experience, Learner, TrainConfig
 from agent.checkpoint import write_atomically
 from agent.compiled import CompiledEngine
 from agent.engine import Engine
+from benchmarks.products import flops, products_of, seconds_alone
 from preplay.errors import UsageError, one_sentence
 from preplay.provenance import provenance
 from preplay.timing import ACTION_DIM, OBSERVATION_DIM, untrained_agent
@@ -82,7 +83,7 @@ def main(options: Speed) -> None:
         # Compiled code isn't looked into; it multiplies the same.
         for what, run in subject(replace(config, compile=False)).items():
             seconds = times[key][what]
-            flops, middle = count_flops(run), median(seconds)
+            products, middle = products_of(run), median(seconds)
             rows.append(
                 {
                     "preset": name,
@@ -91,8 +92,9 @@ def main(options: Speed) -> None:
                     "compiled": compiled,
                     "milliseconds": {"p50": 1000 * middle, "p95": 1000 * float(np.percentile(seconds, 95))},
                     "timed": len(seconds),
-                    "megaflop": flops / 1e6,
-                    "share_of_matmul_rate": flops / middle / max(rates[precision]),
+                    "milliseconds_of_products": 1000 * seconds_alone(products),
+                    "megaflop": flops(products) / 1e6,
+                    "share_of_matmul_rate": flops(products) / middle / max(rates[precision]),
                 }
             )
     result = {"gigaflop_per_second": {p: max(r) / 1e9 for p, r in rates.items()}, "rows": rows} | provenance()
@@ -148,23 +150,17 @@ def measure(run: Callable[[], object], seconds: float, fewest: int = 3) -> list[
     return times
 
 
-def count_flops(run: Callable[[], object]) -> int:
-    """Floating-point operations of the matrix products of a call."""
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return counter.get_total_flops()
-
-
 def show(result: dict[str, Any]) -> None:
     """Prints the figures."""
     console = Console()
     rates = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in result["gigaflop_per_second"].items())
     console.print(f"{result['machine']}, one thread\nmatrix product of 1024 x 1024: {rates}")
-    titles = "preset", "what", "precision", "compiled", "ms p50", "ms p95", "MFLOP", "share of rate"
+    titles = "preset", "what", "precision", "compiled", "ms p50", "ms p95", "ms products", "MFLOP", "share of rate"
     table = Table(*titles, box=None, pad_edge=False)
     for row in result["rows"]:
         ms = row["milliseconds"]
-        figures = f"{ms['p50']:.1f}", f"{ms['p95']:.1f}", f"{row['megaflop']:.0f}", f"{row['share_of_matmul_rate']:.0%}"
+        figures = [f"{x:.1f}" for x in (ms["p50"], ms["p95"], row["milliseconds_of_products"])]
+        figures += [f"{row['megaflop']:.0f}", f"{row['share_of_matmul_rate']:.0%}"]
         table.add_row(row["preset"], row["what"], row["precision"], "yes" if row["compiled"] else "no", *figures)
     console.print(table)
 

@@ -188,7 +188,7 @@ class Agent:
         with self._without_gradients():
             return self._plan(x, warm_start, deadline)
 
-    def value(self, observations: Float[Tensor, "M O"]) -> Float[Tensor, "M"]:
+    def value(self, observations: Float[Tensor, "M O"]) -> Float[Tensor, " M"]:
         """What the agent expects to earn from states on, discounted: the value of the prior's most likely action.
 
         It is what a search ends with, in the learned model and, where wanted, in another one.

@@ -34,7 +34,7 @@ class Learned:
     """
 
     metrics: dict[str, Tensor]
-    errors: Float[Tensor, "M"]
+    errors: Float[Tensor, " M"]
 
 
 class Learner:

@@ -53,7 +53,7 @@ class WorldTerms(NamedTuple):
 
     loss: Float[Tensor, ""]
     latents: Float[Tensor, "M L"]
-    errors: Float[Tensor, "M"]
+    errors: Float[Tensor, " M"]
     targets: Float[Tensor, "T M"]
     metrics: dict[str, Tensor]
 
@@ -157,7 +157,7 @@ def policy_loss(
     return loss, scale, metrics
 
 
-def value_range(value: Float[Tensor, "M"]) -> Float[Tensor, ""]:
+def value_range(value: Float[Tensor, " M"]) -> Float[Tensor, ""]:
     """From the 5th to the 95th percentile, at least 1 (DreamerV3, TD-MPC2)."""
     ordered = value.sort().values
     low, high = ordered[int(0.05 * (len(ordered) - 1))], ordered[int(0.95 * (len(ordered) - 1))]

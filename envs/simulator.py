@@ -138,7 +138,7 @@ class Simulator:
         self,
         state: SimulatorState | Sequence[SimulatorState],
         discount: float = 1.0,
-        terminal: Callable[[Float[Tensor, "M O"]], Float[Tensor, "M"]] | None = None,
+        terminal: Callable[[Float[Tensor, "M O"]], Float[Tensor, " M"]] | None = None,
     ) -> Callable[[Float[Tensor, "B N H A"]], Float[Tensor, "B N"]]:
         """The score that a planner asks for: the true return of candidates.
 

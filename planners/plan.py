@@ -30,11 +30,11 @@ class Plan:
     """
 
     actions: Float[Tensor, "B H A"]
-    value: Float[Tensor, "B"]
+    value: Float[Tensor, " B"]
     std: Float[Tensor, "B H A"]
     evaluations: int
     iterations: int
-    valid: Bool[Tensor, "B"]
+    valid: Bool[Tensor, " B"]
     elites: Float[Tensor, "B E H A"] | None = None
 
     def shift(self, steps: int = 1) -> "Plan":

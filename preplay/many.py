@@ -16,7 +16,7 @@ from agent.many import Outcome, Post, Together
 from agent.resume import RunState
 from preplay.actors import check_time_limit
 from preplay.card import write_card
-from preplay.errors import UsageError, sentence_of
+from preplay.errors import UsageError, disk_is_full, sentence_of
 from preplay.output import print_object
 from preplay.progress import RunsDisplay
 from preplay.provenance import provenance

@@ -71,7 +71,7 @@ class SimulatorActor:
         self._running: Running | None = None
         self.last_plan: Plan | None = None
 
-    def act(self, observation: ArrayLike) -> Float[np.ndarray, "A"]:
+    def act(self, observation: ArrayLike) -> Float[np.ndarray, " A"]:
         """The action (A,) for the state that the environment is in now; the observation is for the prior alone."""
 
         def search(warm_start: Plan | None, deadline: float | None) -> Plan:

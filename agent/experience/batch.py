@@ -30,8 +30,8 @@ class Batch:
     rewards: Float[Tensor, "T M"]
     terminated: Float[Tensor, "T M"]
     mask: Float[Tensor, "T M"]
-    starts: Int64[np.ndarray, "M"]
-    probabilities: Float64[np.ndarray, "M"]
+    starts: Int64[np.ndarray, " M"]
+    probabilities: Float64[np.ndarray, " M"]
 
     def beside(self, other: "Batch") -> "Batch":
         """The sequences of this one, then those of another one of the same length and sizes."""

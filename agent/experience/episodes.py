@@ -63,7 +63,7 @@ class EpisodeData:
 
     observations: Float32[np.ndarray, "L1 O"]
     actions: Float32[np.ndarray, "L A"]
-    rewards: Float32[np.ndarray, "L"]
-    terminated: Bool[np.ndarray, "L"]
-    truncated: Bool[np.ndarray, "L"]
+    rewards: Float32[np.ndarray, " L"]
+    terminated: Bool[np.ndarray, " L"]
+    truncated: Bool[np.ndarray, " L"]
     actors: list[str]

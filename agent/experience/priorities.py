@@ -69,13 +69,13 @@ class Priorities:
 
     def draw(
         self,
-        first: Int64[np.ndarray, "S"],
-        last: Int64[np.ndarray, "S"],
+        first: Int64[np.ndarray, " S"],
+        last: Int64[np.ndarray, " S"],
         oldest: int,
         total: int,
         batch_size: int,
         rng: np.random.Generator,
-    ) -> tuple[Int64[np.ndarray, "M"], Float64[np.ndarray, "M"]]:
+    ) -> tuple[Int64[np.ndarray, " M"], Float64[np.ndarray, " M"]]:
         """Draws decisions, each with the probability that is its priority's share.
 
         Args:

@@ -72,7 +72,7 @@ class Layout:
             self.slices[name] = slice(self.width, self.width + size)
             self.width += size
 
-    def rate_factors(self, encoder_rate: float) -> Float[Tensor, "W"]:
+    def rate_factors(self, encoder_rate: float) -> Float[Tensor, " W"]:
         """Factors on the step size for the world's section."""
         factors = torch.ones(self.sizes["world"])
         for place in self.world:
@@ -90,7 +90,7 @@ class Layout:
         return {place.name: piece.unflatten(1, place.shape) for place, piece in zip(places, pieces, strict=True)}
 
     @torch.no_grad()
-    def write_model(self, model: WorldModel, row: Float[Tensor, "R"]) -> None:
+    def write_model(self, model: WorldModel, row: Float[Tensor, " R"]) -> None:
         """Puts a model's parameters where they belong."""
         own = parameters(model)
         for name, places in (("world", self.world), ("policy", self.policy)):
@@ -98,7 +98,7 @@ class Layout:
                 row[_within(self.slices[name], place)] = _flat(own[place.name], place, model)
 
     @torch.no_grad()
-    def write(self, learner: Learner, row: Float[Tensor, "R"]) -> None:
+    def write(self, learner: Learner, row: Float[Tensor, " R"]) -> None:
         """Puts everything of a learner where it belongs."""
         model, own = learner.model, parameters(learner.model)
         row.zero_()
@@ -118,7 +118,7 @@ class Layout:
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def read(self, row: Float[Tensor, "R"], learner: Learner) -> None:
+    def read(self, row: Float[Tensor, " R"], learner: Learner) -> None:
         """The reverse of `write`: changes the learner, and its model, in place."""
         model, own = learner.model, parameters(learner.model)
         for name, places in (("world", self.world), ("policy", self.policy)):

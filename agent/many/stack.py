@@ -214,8 +214,13 @@ class Stack:
             self._sound.copy_(sound)
 
     def _descend(
-        self, name: str, gradient: Float[Tensor, "n W"], taken: Float[Tensor, "n"], rate: Float[Tensor, "W"], eps: float
-    ) -> Float[Tensor, "n"]:
+        self,
+        name: str,
+        gradient: Float[Tensor, "n W"],
+        taken: Float[Tensor, " n"],
+        rate: Float[Tensor, " W"],
+        eps: float,
+    ) -> Float[Tensor, " n"]:
         """A step of AdamW (arXiv 1711.05101) against clipped gradients, whose norms before that it returns.
 
         Rows that don't take it stay as they are.

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from agent import Agent, AgentInfo, CheckpointError, ConfigError, DivergedError, describe, preset
-from agent.checkpoint import attach, verify
+from agent.checkpoint import SCHEMA, attach, verify
 from agent.config import to_dict
 from tests.agent.folders import content_of, edit, replace_weights, seal, weights_of
 from tests.agent.toy import tiny_agent
@@ -162,7 +162,7 @@ def test_damaged_descriptions(folder, text):
         ({"config__planning__knots": 5}, "knots"),
         ({"precision": "int8"}, "precision is 'int8'"),
         ({"precision": "float16"}, "does not hold the model"),
-        ({"schema": 5}, "newer preplay"),
+        ({"schema": SCHEMA + 1}, "newer preplay"),
         ({"schema": True}, "schema True"),
         ({"surprise": 1}, "a field 'surprise' that is not known; it may come from a newer preplay"),
         ({"files": {}}, "0 weights files"),

@@ -41,6 +41,33 @@ class AgentInfo:
     angles: tuple[int, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def from_dict(cls, values: Any) -> "AgentInfo":
+        """What an agent is for as it was saved, every field of it; the reverse of `dataclasses.asdict`.
+
+        Raises:
+            ConfigError: for anything else.
+        """
+        if not isinstance(values, dict) or values.keys() != _SAVED.keys():
+            raise ConfigError(f"what the agent is for is {repr(values)[:80]}; expected {', '.join(_SAVED)}")
+        for key, kinds in _SAVED.items():
+            value = values[key]
+            if type(value) not in kinds or (key == "angles" and not all(type(i) is int for i in value)):
+                raise ConfigError(f"{key} is {repr(value)[:80]}; it can't be that")
+            if type(value) is int and value < 1:
+                raise ConfigError(f"{key} is {value}; it must be at least 1")
+        return cls(**values | {"angles": tuple(values["angles"])})
+
+
+_SAVED: dict[str, tuple[type, ...]] = {
+    "task": (str,),
+    "action_repeat": (int,),
+    "decisions": (int, type(None)),
+    "can_terminate": (bool,),
+    "angles": (list, tuple),
+    "training": (dict,),
+}
+
 
 class Agent:
     """A world model and a planner that acts with it.

@@ -12,6 +12,7 @@ The card is for people. An agent whose card was edited or lost loads as ever; `v
 """
 
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -180,19 +181,10 @@ def _info(description: Description) -> AgentInfo:
     Raises:
         ConfigError: for values that make no sense.
     """
-    for key in ("observation_dim", "action_dim", "action_repeat", "decisions"):
-        if description[key] is not None and description[key] < 1:
+    for key in ("observation_dim", "action_dim"):
+        if description[key] < 1:
             raise ConfigError(f"{key} is {description[key]}; it must be at least 1")
-    if not all(type(i) is int for i in description["angles"]):
-        raise ConfigError(f"angles is {description['angles']!r}; expected a list of whole numbers")
-    return AgentInfo(
-        task=description["task"],
-        action_repeat=description["action_repeat"],
-        decisions=description["decisions"],
-        can_terminate=description["can_terminate"],
-        angles=tuple(description["angles"]),
-        training=description["training"],
-    )
+    return AgentInfo.from_dict({field.name: description[field.name] for field in fields(AgentInfo)})
 
 
 def _expected(config: TrainConfig, info: AgentInfo, description: Description) -> dict[str, Expected]:

@@ -35,6 +35,17 @@ def check_schema(description: Description, what: object) -> None:
         )
 
 
+def migrate_config(config: Description, schema: int) -> Description:
+    """A configuration as agents of a schema from 3 on have it, as one of today's. The states of runs need it too.
+
+    Raises:
+        KeyError, TypeError: when it is no such thing.
+    """
+    for older in range(schema, SCHEMA):
+        config = _CONFIGS[older](config)
+    return config
+
+
 def migrate(description: Description, what: object) -> Description:
     """A description of any schema, as one of today's.
 
@@ -42,12 +53,14 @@ def migrate(description: Description, what: object) -> Description:
         CheckpointError: for a schema that this version doesn't know, or an old description that is no such thing.
     """
     check_schema(description, what)
-    while description["schema"] < SCHEMA:
-        try:
-            description = _MIGRATIONS[description["schema"]](description)
-        except (KeyError, TypeError):
-            raise CheckpointError(f"{what} lacks what schema {description['schema']} has; it is damaged") from None
-    return description
+    schema = description["schema"]
+    try:
+        while schema in _MIGRATIONS:
+            description = _MIGRATIONS[schema](description)
+            schema = description["schema"]
+        return description | {"schema": SCHEMA, "config": migrate_config(description["config"], schema)}
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{what} lacks what schema {schema} has; it is damaged") from None
 
 
 def _from_1(old: Description) -> Description:
@@ -70,33 +83,24 @@ def _from_2(old: Description) -> Description:
     return old | {"schema": 3, "config": config}
 
 
-def _from_3(old: Description) -> Description:
-    return old | {"schema": 4, "config": before_4(old["config"])}
+def _config_from_3(old: Description) -> Description:
+    planning = {"indifference": 0.0} | _part(old, "planning")
+    learner = {"policy_scale": "values"} | _part(old, "learner")
+    return {"compile": False} | old | {"planning": planning, "learner": learner}
 
 
-def before_4(old: Description) -> Description:
-    """A configuration of schema 3 with all settings of schema 4. The states of runs need it too."""
-    added = {
-        "planning": _with(old.get("planning", {}), indifference=0.0),
-        "learner": _with(old.get("learner", {}), policy_scale="values"),
-    }
-    return _with(old, compile=False) | added
+def _config_from_4(old: Description) -> Description:
+    planning, learner = {"pessimism": 0.0} | _part(old, "planning"), _part(old, "learner")
+    planning.pop("distrust", None)
+    learner.pop("policy_scale", None)
+    return old | {"planning": planning, "learner": learner}
 
 
-def _from_4(old: Description) -> Description:
-    return old | {"schema": 5, "config": before_5(old["config"])}
+def _part(config: Description, name: str) -> Description:
+    """A copy of a section of a configuration, which may lack it."""
+    return {} | dict.get(config, name, {})
 
 
-def before_5(old: Description) -> Description:
-    """A configuration of schema 4 with the settings of schema 5. The states of runs need it too."""
-    planning = {key: x for key, x in old.get("planning", {}).items() if key != "distrust"}
-    learner = {key: x for key, x in old.get("learner", {}).items() if key != "policy_scale"}
-    return old | {"planning": _with(planning, pessimism=0.0), "learner": learner}
-
-
-def _with(old: Description, **more: Any) -> Description:
-    """What it says, and these where it says nothing of them."""
-    return old | {key: x for key, x in more.items() if key not in old}
-
-
-_MIGRATIONS: dict[int, Callable[[Description], Description]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+_MIGRATIONS: dict[int, Callable[[Description], Description]] = {1: _from_1, 2: _from_2}
+# From schema 3 on, configurations alone have changed.
+_CONFIGS: dict[int, Callable[[Description], Description]] = {3: _config_from_3, 4: _config_from_4}

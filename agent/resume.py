@@ -26,10 +26,12 @@ from agent.files import (
     write_atomically,
     write_tensors,
 )
-from agent.migrations import before_4, before_5
+from agent.migrations import migrate_config
 from agent.progress import Counts
 
 SCHEMA = 4
+# A state of schema 2 holds a configuration as agents of schema 3 do, and so on.
+_TO_AGENTS = 1
 _FOLDER, _FILE, _STEM = "resume", "state.json", "state"
 _MOST = 2**20  # bytes of state.json
 _MOST_ELITES = 100_000
@@ -162,16 +164,12 @@ def read(folder: Path) -> RunState:
     if state.pop("sha256", None) != content_sha256(state):
         raise CheckpointError(f"{file} is damaged: its content does not match its checksum")
     try:
-        if state["schema"] < 3:
-            state["config"] = before_4(state["config"])
-        if state["schema"] < 4:
-            state["config"] = before_5(state["config"])
         tensors = state["tensors"]
         name = str(tensors["name"])
         if Path(name).name != name:
             raise ValueError("name")
         return RunState(
-            from_dict(TrainConfig, state["config"], "config"),
+            from_dict(TrainConfig, migrate_config(state["config"], state["schema"] + _TO_AGENTS), "config"),
             _info(state["info"]),
             from_dict(Moment, state["moment"], "moment"),
             name,
@@ -199,21 +197,10 @@ def _info(values: dict[str, Any]) -> AgentInfo:
     """What the agent is for, as it was saved.
 
     Raises:
-        KeyError, TypeError, ValueError: for anything else.
+        ConfigError, ValueError: for anything else.
     """
-    info = AgentInfo(**values | {"angles": tuple(values["angles"])})
-    training = info.training
-    sound = (
-        isinstance(info.task, str)
-        and type(info.action_repeat) is int
-        and info.action_repeat >= 1
-        and (info.decisions is None or type(info.decisions) is int)
-        and type(info.can_terminate) is bool
-        and all(type(i) is int for i in info.angles)
-        and isinstance(training, dict)
-        and isinstance(training.get("versions", {}), dict)
-        and isinstance(training.get("resumed", []), list)
-    )
-    if not sound:
-        raise ValueError("info")
+    info = AgentInfo.from_dict(values)
+    versions, resumed = info.training.get("versions", {}), info.training.get("resumed", [])
+    if not isinstance(versions, dict) or not isinstance(resumed, list):
+        raise ValueError("training")
     return info

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import envs
-from agent import TrainConfig, describe
+from agent import AgentInfo, TrainConfig, describe
 from agent.checkpoint import write_atomically
 from agent.config import from_dict
 from benchmarks.study.variants import Variant, check_fit
@@ -81,11 +80,8 @@ def take_in(run: Path, variant: Variant, results: Path) -> Path:
     description = describe(run)
     where, training = place(run), description["training"]
     config = from_dict(TrainConfig, description["config"], "config")
-    check_fit(config, variant, where)
-    if training.get("given"):
-        raise UsageError(f"the run in {where!r} began with another agent's experience, as no variant does")
-    if description["action_repeat"] != (usual := envs.find(description["task"]).action_repeat):
-        raise UsageError(f"the run in {where!r} has an action repeat of {description['action_repeat']}, not {usual}")
+    info = AgentInfo(description["task"], description["action_repeat"], training=training)
+    check_fit(config, info, variant, where)
     records = read_metrics(run)
     final = [record for record in records if record["kind"] == "final"]
     if len(final) != 2:

@@ -23,7 +23,7 @@ Line = list[tuple[int, float]]
 
 def draw_curves(curves: Sequence[Curve], theirs: Published, steps: int) -> bytes:
     """A PNG with a panel for each task of hard-8, and one for the mean over those that have been trained."""
-    ours = {task: seeds_of(curves, task, steps) for task in HARD_8}
+    ours = {task: lines_of_seeds(curves, task, steps) for task in HARD_8}
     trained = [task for task in HARD_8 if ours[task]]
     lines = {key: {task: _line(points, steps) for task, points in tasks.items()} for key, tasks in theirs.items()}
     with matplotlib.rc_context(_STYLE):
@@ -101,7 +101,7 @@ def average(lines: Iterable[Line]) -> Line:
     return [(step, float(np.mean([table[step] for table in tables]))) for step in steps]
 
 
-def seeds_of(curves: Sequence[Curve], task: str, steps: int) -> list[Line]:
+def lines_of_seeds(curves: Sequence[Curve], task: str, steps: int) -> list[Line]:
     """The full agent's curve for each seed on a task, that of its longest run.
 
     One that ends before `steps` is left out where another doesn't, since their mean would end with it.

@@ -64,7 +64,7 @@ class Job:
                 f"the run in {where!r} trains {state.info.task} with seed {state.config.seed}, not {self.task} with "
                 f"{self.seed}; move it away"
             )
-        check_fit(state.config, self.variant, where)
+        check_fit(state.config, state.info, self.variant, where)
         if state.config.steps >= self.steps:
             return None if state.moment.finished else [self.task, "--resume", where]
         return [self.task, "--resume", where, "--steps", str(self.steps)]

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agent import TrainConfig
+import envs
+from agent import AgentInfo, TrainConfig
 from agent.config import to_dict
 from planners.errors import nearest
 from preplay.cli import parse
@@ -121,12 +122,16 @@ def configuration(variant: Variant) -> TrainConfig:
     return config
 
 
-def check_fit(config: TrainConfig, variant: Variant, where: str) -> None:
-    """Makes sure that a run was trained as a variant is.
+def check_fit(config: TrainConfig, info: AgentInfo, variant: Variant, where: str) -> None:
+    """Makes sure that a run is trained as a variant is.
 
     Raises:
-        UsageError: for the first setting that differs.
+        UsageError: for the first thing that differs.
     """
+    if info.training.get("given"):
+        raise UsageError(f"the run in {where!r} began with another agent's experience, as no variant does")
+    if info.action_repeat != (usual := envs.find(info.task).action_repeat):
+        raise UsageError(f"the run in {where!r} has an action repeat of {info.action_repeat}, not {usual}")
     wanted = dict(_flat(to_dict(configuration(variant))))
     for name, value in _flat(to_dict(config)):
         if name not in _FREE and value != wanted[name]:

@@ -164,6 +164,8 @@ def test_damaged_descriptions(folder, text):
         ({"precision": "float16"}, "does not hold the model"),
         ({"schema": SCHEMA + 1}, "newer preplay"),
         ({"schema": True}, "schema True"),
+        ({"schema": 3, "config": []}, "lacks what schema 3 has"),
+        ({"schema": 4, "config__learner": "fast"}, "lacks what schema 4 has"),
         ({"surprise": 1}, "a field 'surprise' that is not known; it may come from a newer preplay"),
         ({"files": {}}, "0 weights files"),
         ({"files": []}, "files"),

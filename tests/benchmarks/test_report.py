@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.study import published
 from benchmarks.study.curves import read
-from benchmarks.study.figures import average, seeds_of
+from benchmarks.study.figures import average, lines_of_seeds
 from benchmarks.study.summary import TDMPC2, summary
 from benchmarks.study.tasks import HARD_8
 from preplay.errors import UsageError
@@ -146,9 +146,9 @@ def test_names_that_no_variant_has_are_told(report, tmp_path):
 def test_a_shorter_run_does_not_end_the_mean(tmp_path):
     save_curve(tmp_path, "walker-run", 700)
     save_curve(tmp_path, "walker-run", 400, seed=1, steps=50_000)
-    (line,) = seeds_of(read(tmp_path), "walker-run", 100_000)
+    (line,) = lines_of_seeds(read(tmp_path), "walker-run", 100_000)
     assert line[-1] == (100_000, 700)
-    assert len(seeds_of(read(tmp_path), "walker-run", 50_000)) == 2
+    assert len(lines_of_seeds(read(tmp_path), "walker-run", 50_000)) == 2
 
 
 def test_a_run_that_ended_there_comes_before_one_that_passed(tmp_path):

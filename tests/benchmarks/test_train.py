@@ -42,11 +42,11 @@ def trainer(tmp_path, monkeypatch):
     return lambda: Path("calls.txt").read_text().splitlines() if Path("calls.txt").exists() else []
 
 
-def save_state(folder, steps=50_000, finished=True, variant="full", task="cheetah-run"):
+def save_state(folder, steps=50_000, finished=True, variant="full", task="cheetah-run", action_repeat=2):
     """What a run is resumed from, without tensors."""
     config = replace(variants.configuration(variants.find(variant)), steps=steps)
     moment = Moment(steps, Counts(), None, None, {}, None, 0, 0, 0, {}, 1.0, 0.0, finished, "cpu")
-    resume.write(folder, config, AgentInfo(task, 2, 500, False, (), {}), moment, {})
+    resume.write(folder, config, AgentInfo(task, action_repeat, 500, False, (), {}), moment, {})
 
 
 def job(steps=100_000, task="cheetah-run"):
@@ -89,6 +89,13 @@ def test_a_run_of_other_settings_is_not_gone_on_with(study, trainer):
     assert code == 1
     assert "trains acrobot-swingup with seed 0, not cheetah-run" in out
     assert trainer() == []
+
+
+def test_a_run_with_another_action_repeat_is_not_gone_on_with(study, trainer):
+    save_state(job().folder, action_repeat=4)
+    code, out, _ = study("train", "--tasks", "cheetah-run")
+    assert (code, trainer()) == (1, [])
+    assert "has an action repeat of 4, not 2" in out
 
 
 def test_what_was_taken_in_is_skipped(study, trainer):

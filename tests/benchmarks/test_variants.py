@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from agent import TrainConfig
+from agent import AgentInfo, TrainConfig
 from benchmarks.study import tasks, variants
 from preplay.errors import UsageError
+
+WALKER_RUN = AgentInfo("walker-run", action_repeat=2)
 
 
 @pytest.mark.parametrize("variant", variants.VARIANTS.values(), ids=lambda variant: variant.name)
@@ -37,13 +39,13 @@ def test_a_preset_of_its_own_replaces_the_usual_one():
 def test_what_a_run_is_watched_with_makes_no_variant():
     full = variants.find("full")
     config = replace(variants.configuration(full), steps=7, seed=3, evaluate_every=5, threads=2)
-    variants.check_fit(config, full, "run")
+    variants.check_fit(config, WALKER_RUN, full, "run")
 
 
 def test_what_changes_learning_does():
     full, single = variants.find("full"), variants.find("single-step-returns")
     with pytest.raises(UsageError, match=r"learner\.returns single, and variant 'full' has multi"):
-        variants.check_fit(variants.configuration(single), full, "run")
+        variants.check_fit(variants.configuration(single), WALKER_RUN, full, "run")
 
 
 def test_suites_and_names():

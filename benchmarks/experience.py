@@ -174,6 +174,10 @@ def main(options: ExperienceSpeed) -> None:
     """Measures, prints a table and writes it down."""
     if min(options.decisions, options.batch_size, options.rounds, options.batches, *options.lengths) < 1:
         raise UsageError("all counts must be 1 or more")
+    if options.decisions <= max(options.lengths):
+        raise UsageError("--decisions must be more than each of --lengths")
+    if options.folder is not None and not options.folder.is_dir():
+        raise UsageError(f"there is no folder {str(options.folder)!r}")
     torch.set_num_threads(1)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))

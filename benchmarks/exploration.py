@@ -18,6 +18,7 @@ from rich.table import Table
 import envs
 from agent.checkpoint import write_atomically
 from agent.exploration import CorrelatedNoise
+from preplay.actors import check_time_limit
 from preplay.errors import UsageError, one_sentence
 from preplay.provenance import provenance
 
@@ -58,6 +59,8 @@ def main(settings: Exploration) -> None:
     """Plays, prints a table, and stores what was found."""
     if settings.episodes < 1 or not all(0 <= time < 1e6 for time in settings.times):
         raise UsageError("episodes must be at least 1, and times at least 0")
+    for task in settings.tasks:
+        check_time_limit(envs.find(task))
     rows = [
         {"task": task, "time": time, "returns": returns(task, time, settings.episodes)}
         for task in settings.tasks

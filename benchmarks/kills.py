@@ -205,6 +205,7 @@ def main(options: Kills) -> None:
     task = env.get_wrapper_attr("task")
     info = AgentInfo(task.name, task.action_repeat, task.decisions, task.can_terminate, envs.winding_angles(env))
     env.close()
+    options.out.parent.mkdir(parents=True, exist_ok=True)  # not only after all those kills
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run = Run(make, info, config, Path(folder))

@@ -7,6 +7,7 @@ The runs themselves are made by `preplay train`; every curve in `benchmarks/resu
 the commit that made it.
 """
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,8 @@ def take_in(run: Path, results: Path) -> None:
     description = describe(run)
     given = description["training"].get("given", 0)
     records = [record for record in read_metrics(run) if record["kind"] in ("evaluation", "final")]
-    if not records:
-        raise UsageError(f"the run in {str(run)!r} has not been evaluated yet")
+    if not any(record["planner"] != "policy" for record in records):
+        raise UsageError(f"the run in {str(run)!r} has not been evaluated with a planner yet")
     training = {key: description["training"].get(key) for key in ("command", "commit", "date", "machine", "versions")}
     task, seed = description["task"], description["config"]["seed"]
     kind = _RECALLED if given else _FRESH
@@ -61,9 +62,12 @@ def read_curves(results: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """All curves by task, and by how their runs began; each is a run's head with its evaluations under `curve`."""
     curves: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for file in sorted(results.glob("*.jsonl")):
-        head, *records = (json.loads(line) for line in file.read_text().splitlines())
-        head["curve"] = [record for record in records if record["planner"] != "policy"]
-        curves.setdefault(head["task"], {}).setdefault(head["begins"], []).append(head)
+        try:
+            head, *records = (json.loads(line) for line in file.read_text().splitlines())
+            head["curve"] = [record for record in records if record["planner"] != "policy"]
+            curves.setdefault(head["task"], {}).setdefault(head["begins"], []).append(head)
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(f"{str(file)!r} is no curve; take the run in again, or remove it") from None
     return curves
 
 
@@ -106,7 +110,9 @@ def draw(curves: dict[str, dict[str, list[dict[str, Any]]]], file: Path) -> None
             _panel(axes, task, kinds, first=i == 0)
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=2, frameon=False)
-        figure.savefig(file, dpi=150, facecolor="white")
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=150, facecolor="white")
+    write_atomically(file, drawn.getvalue())
 
 
 def _panel(axes: Axes, task: str, kinds: dict[str, list[dict[str, Any]]], first: bool) -> None:

@@ -28,6 +28,7 @@ from rich.table import Table
 import envs
 from agent.checkpoint import write_atomically
 from envs.physics import physics
+from envs.tasks import DMCONTROL
 from preplay.errors import UsageError, one_sentence
 from preplay.provenance import provenance
 
@@ -57,6 +58,9 @@ def main(options: SimulatorSpeed) -> None:
     counts = (options.horizon, options.rounds, *options.candidates, *options.threads)
     if min(counts) < 1 or not (options.tasks and options.candidates and options.threads):
         raise UsageError("--horizon, --rounds, --candidates and --threads must be 1 or more; name at least one each")
+    for task in options.tasks:
+        if envs.find(task).family != DMCONTROL:
+            raise UsageError(f"{task!r} is no task of the DeepMind Control suite; choose others")
     torch.set_num_threads(1)
     rows = [
         measure(task, candidates, threads, options)
@@ -64,8 +68,7 @@ def main(options: SimulatorSpeed) -> None:
         for candidates in options.candidates
         for threads in options.threads
     ]
-    command = "python benchmarks/simulator.py"
-    result = {"horizon": options.horizon, "rows": rows} | provenance() | {"command": command}
+    result = {"horizon": options.horizon, "rows": rows} | provenance()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(options.out, (json.dumps(result, indent=2) + "\n").encode())
     show(result)

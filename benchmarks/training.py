@@ -75,6 +75,8 @@ def main(options: Training) -> None:
     """Measures, prints a table and writes it down."""
     if min(options.rounds, options.decisions) < 1 or not options.overlaps or min(options.overlaps) < 1:
         raise UsageError("--rounds, --decisions and each of --overlaps must be at least 1")
+    if not options.config.updates_per_decision:
+        raise UsageError("--updates-per-decision is 0; updates are what is timed")
     if options.config.overlap or options.config.compile or options.config.offline:
         raise UsageError(
             "--overlaps and --compiled say what to measure, in place of --overlap and --compile; and --offline has "

@@ -53,9 +53,7 @@ def make(
         found = replace(found, action_repeat=action_repeat)
     if max_episode_steps is not None:
         found = replace(found, max_episode_steps=max_episode_steps)
-    env = _suite(found) if found.family == DMCONTROL else _gymnasium(found)
-    if max_episode_steps is not None and found.family == DMCONTROL:
-        env = gymnasium.wrappers.TimeLimit(env, max_episode_steps)
+    env = _suite(found, max_episode_steps) if found.family == DMCONTROL else _gymnasium(found)
     env = StabilityGuard(env)
     env = NormalizedActions(env, found.name)
     env = FlatObservations(env, found.name)
@@ -65,12 +63,13 @@ def make(
     return TaskInfo(env, found, seed)
 
 
-def _suite(task: Task) -> gymnasium.Env[Any, Any]:
+def _suite(task: Task, max_episode_steps: int | None) -> gymnasium.Env[Any, Any]:
     wrapper = import_shimmy()
     domain, name = task.id.split("/")
-    env = import_suite().load(domain, name)
+    other = {} if max_episode_steps is None else {"time_limit": float("inf")}
+    env = import_suite().load(domain, name, task_kwargs=other)
     without_renderer(env.physics)
-    return wrapper(env)
+    return wrapper(env) if max_episode_steps is None else gymnasium.wrappers.TimeLimit(wrapper(env), max_episode_steps)
 
 
 def _gymnasium(task: Task) -> gymnasium.Env[Any, Any]:

@@ -1,5 +1,6 @@
 """Noticing that the physics diverged."""
 
+from copy import deepcopy
 from typing import Any
 
 import gymnasium
@@ -37,7 +38,7 @@ class StabilityGuard(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begins an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._last_good = observation
+        self._last_good = deepcopy(observation)  # an environment may go on to write into what it returned
         return observation, {**info, "unstable": False}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -49,7 +50,7 @@ class StabilityGuard(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
             return self._diverged({})
         if self._unstable(before, observation, float(reward)):
             return self._diverged(info)
-        self._last_good = observation
+        self._last_good = deepcopy(observation)
         return observation, float(reward), bool(terminated), bool(truncated), {**info, "unstable": False}
 
     def _diverged(self, info: dict[str, Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:

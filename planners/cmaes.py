@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from planners.errors import PlannerError
 from planners.planner import Planner, PlannerConfig, Scored
 from planners.registry import register
 
@@ -46,10 +47,12 @@ class CMAES(Planner):
 
     Config = CMAESConfig
 
+    def __init__(self, config: PlannerConfig) -> None:
+        super().__init__(config)
+        _strategy()  # where it is missing, that is said before anything is planned
+
     def init(self, start: Float[Tensor, "B K A"], generator: torch.Generator) -> Evolution:
         """A strategy for each environment, all with the same deviates."""
-        import cma  # takes a while to import, and only those who use it need wait
-
         seed = int(torch.randint(2**31, (), generator=generator, device=start.device))
         # The loop clips candidates to the box. cma's own bounds bend the space near them, where a population that is
         # large for its few iterations gets lost. In one dimension it can't bound standard deviations.
@@ -63,7 +66,7 @@ class CMAES(Planner):
                 "seed": np.nan,  # NumPy's global generator is left alone
                 "randn": lambda *size, normal=normal: normal(size),
             } | limits
-            strategies.append(cma.CMAEvolutionStrategy(row, self.config.initial_std, options))
+            strategies.append(_strategy()(row, self.config.initial_std, options))
         return Evolution(strategies, tuple(start.shape[1:]), start.device)
 
     def sample(self, search: Evolution, iteration: int, generator: torch.Generator) -> Float[Tensor, "B N K A"]:
@@ -102,3 +105,16 @@ def _ranks(values: np.ndarray, asked: np.ndarray) -> np.ndarray:
     ranks = np.empty(len(values))
     ranks[np.lexsort((outside.sum(axis=1), -values))] = np.arange(len(values))
     return ranks
+
+
+def _strategy() -> Any:
+    """The strategy of `cma`, which takes a while to import: only those who use it wait.
+
+    Raises:
+        PlannerError: when it isn't installed.
+    """
+    try:
+        from cma import CMAEvolutionStrategy
+    except ImportError:
+        raise PlannerError("planner 'cmaes' needs cma; choose another planner, or pip install cma") from None
+    return CMAEvolutionStrategy

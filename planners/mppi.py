@@ -33,7 +33,8 @@ class MPPI(GaussianPlanner):
 
     Williams et al., Information Theoretic MPC for Model-Based Reinforcement Learning (ICRA 2017), in the form with
     elites and an adapted standard deviation of Hansen et al., Temporal Difference Learning for Model Predictive
-    Control (arXiv 2203.04955). With `elites` of `samples` and a `min_std` of `initial_std` it is the former.
+    Control (arXiv 2203.04955). With `elites` of `samples`, a `min_std` of `initial_std`, and a score that puts a price
+    on deviating from the mean, it is the former.
     """
 
     Config = MPPIConfig

@@ -70,6 +70,10 @@ class Cast:
                 f"{env.action_space.shape}"
             )
         agent.use_planner(**changes)
+        if self.model != LEARNED and agent.planner is None:
+            raise UsageError(
+                f"the agent in {str(self.checkpoint)!r} was trained without a planner; name one with --planner"
+            )
         return agent if self.model == LEARNED else SimulatorActor(env, self._simulator(), agent.planning, agent)
 
     def _simulator(self) -> envs.Simulator:
@@ -114,8 +118,9 @@ def cast(
     except UsageError:
         if checkpoint is not None or (planner != RANDOM and model != SIMULATOR):
             raise
-        return Cast(found.name, planner, None, action_repeat or found.action_repeat, changes, device, model)
-    repeat = action_repeat or describe(folder)["action_repeat"]
+        repeat = found.action_repeat if action_repeat is None else action_repeat
+        return Cast(found.name, planner, None, repeat, changes, device, model)
+    repeat = describe(folder)["action_repeat"] if action_repeat is None else action_repeat
     return Cast(found.name, planner, folder, repeat, changes, device, model)
 
 

@@ -44,7 +44,8 @@ def draw(tasks: dict[str, Any], stills: dict[str, list[Any]], labels: dict[str, 
         figure = Figure(figsize=(11, 0.4 + 2.0 * len(tasks)), layout="constrained")
         grid = figure.add_gridspec(len(tasks), 2, width_ratios=(1.3, 1), wspace=0.05, hspace=0.12)
         for i, (task, rows) in enumerate(tasks.items()):
-            _film_strip(figure, grid[i, 0], stills.get(task, []), task, labels.get(next(iter(rows)), ""))
+            first = next(iter(rows))
+            _film_strip(figure, grid[i, 0], stills.get(task, []), task, labels.get(first, first))
             _returns(figure.add_subplot(grid[i, 1]), rows, labels, last=i == len(tasks) - 1)
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=150, facecolor="white")

@@ -28,7 +28,7 @@ from preplay.output import print_object
 from preplay.pool import FILM, Job, play_jobs
 from preplay.provenance import installed, provenance
 from preplay.text import file_name, place
-from preplay.video import remove_unfinished
+from preplay.video import check_encoder, remove_unfinished
 
 # Versions that episodes depend on.
 _VERSIONS = ("torch", "mujoco", "gymnasium", "dm-control", "numpy")
@@ -267,6 +267,7 @@ def _without_films(who: Cast) -> str:
     """Why nothing can be filmed; empty where it can. The figures are the main thing, and need no pictures."""
     try:
         who.env(**FILM).close()
-    except envs.RenderError as error:
+        check_encoder()
+    except (envs.RenderError, UsageError) as error:
         return f"no videos: {error}"
     return ""

@@ -24,6 +24,7 @@ from preplay.output import print_object
 from preplay.pool import Job, play_jobs
 from preplay.provenance import provenance
 from preplay.text import LABELS, file_name, interval_text
+from preplay.video import check_encoder
 
 # Where in an episode the pictures are taken: most happens at its beginning.
 STILLS = (0.0, 0.02, 0.06, 0.3)
@@ -33,8 +34,8 @@ STILLS = (0.0, 0.02, 0.06, 0.3)
 class Demo:
     """Play the shipped agents beside their controls, and write a report with pictures and videos.
 
-    Every task is played with each planner, with the policy prior alone, and with random actions, all from the same
-    starting states.
+    Every task is played by all of --planners, usually the policy prior alone and random actions among them, from the
+    same starting states.
     """
 
     tasks: tuple[str, ...] = ("walker-walk", "cartpole-swingup")
@@ -64,7 +65,8 @@ class Demo:
         without_films = ""
         try:
             envs.choose_backend()
-        except envs.RenderError as error:
+            check_encoder()
+        except (envs.RenderError, UsageError) as error:
             # The figures are the main thing, and need no pictures.
             without_films = f"no videos: {error}"
         jobs = self._jobs(filmed=not without_films)
@@ -97,8 +99,9 @@ class Demo:
             return
         console = Console(highlight=False)
         console.print(table(tasks))
-        console.print(f"report:  {self.out / 'report.html'}\npicture: {self.out / 'returns.png'}", soft_wrap=True)
-        console.print(without_films or f"videos:  {self.out / 'videos'}{os.sep}", soft_wrap=True)
+        films = without_films or f"videos:  {self.out / 'videos'}{os.sep}"
+        for said in (f"report:  {self.out / 'report.html'}", f"picture: {self.out / 'returns.png'}", films):
+            console.print(said, soft_wrap=True, markup=False)
 
     def _jobs(self, filmed: bool) -> list[Job]:
         """All episodes, the longest first, so that no worker is left alone with one at the end."""

@@ -176,7 +176,8 @@ class ExperienceCommand:
                     f"{str(self.folder)!r} exists and is no store of experience; name one, or a folder that's new"
                 ) from None
             folder = self.folder
-        if folder.name == "experience" and resume.exists(folder.parent):
+        real = folder.resolve()
+        if real.name == "experience" and resume.exists(real.parent):
             raise UsageError(
                 f"{str(folder)!r} belongs to a training run, which goes on from what it knows; name a folder of its own"
             )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import envs
 from agent import Episodes, play
 from agent.evaluation import Actor
-from agent.processes import available_cores, depend_on_parent
+from agent.processes import available_cores, depend_on_parent, signals_blocked
 from preplay.actors import Cast
 from preplay.errors import UsageError
 from preplay.simulated import SimulatorActor
@@ -72,7 +72,8 @@ def play_jobs(jobs: list[Job], workers: int | None = None) -> Iterator[Played]:
     # A forked process would inherit torch's and OpenGL's threads in an unknown state.
     pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=depend_on_parent)
     try:
-        waiting: set[Future[Played]] = {pool.submit(play_job, job) for job in jobs}
+        with signals_blocked():  # with the first jobs the workers begin
+            waiting: set[Future[Played]] = {pool.submit(play_job, job) for job in jobs}
         for done in as_completed(list(waiting)):
             waiting.remove(done)
             failure = done.exception()

@@ -5,11 +5,13 @@ The page's frame and its films are here for every report; `page` is the demo's.
 
 import base64
 import json
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from agent.checkpoint import write_atomically
+from preplay.actors import POLICY, RANDOM
 from preplay.text import file_name, interval_text
 
 STYLE = """
@@ -61,8 +63,7 @@ def page(folder: Path, report: dict[str, Any], labels: dict[str, str]) -> str:
         f"preplay: {', '.join(tasks)}",
         f"""<h1>preplay: planned episodes beside their controls</h1>
 <p>Each task is played from the same {report["episodes"]} starting states (seeds {report["seed"]} to {last}) by the same
-trained agent: with a planner that searches in its latent world model, with its policy prior alone, and, as the floor,
-with random actions. All episodes are counted.</p>
+trained agent: {escape(_ways(next(iter(tasks.values())), labels))}. All episodes are counted.</p>
 <p>{escape(report["without_films"])}</p>
 <div class="card"><img alt="Returns of every task and planner" src="{picture}"></div>
 {sections}
@@ -110,6 +111,18 @@ def film(file: Path, who: str, figure: str) -> str:
 def data(content: bytes, kind: str) -> str:
     """Bytes as an address that holds them, for an attribute `src`."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _ways(rows: Iterable[str], labels: dict[str, str]) -> str:
+    """How an agent's actions were chosen."""
+    names = list(rows)
+    searching = " and ".join(labels.get(name, name) for name in names if name not in (POLICY, RANDOM))
+    ways = {
+        f"with {searching}, searching in its latent world model": bool(searching),
+        "with its policy prior alone": POLICY in names,
+        "as the floor, with random actions": RANDOM in names,
+    }
+    return "; ".join(way for way, taken in ways.items() if taken)
 
 
 def _task(folder: Path, task: str, rows: dict[str, Any], labels: dict[str, str], unseen: bool) -> str:

@@ -168,9 +168,8 @@ def sentence(planner: str, episodes: Episodes, budget_ms: float | None = None) -
         lines.append(f"{late} of {decisions} decisions ({late / decisions:.1%}) took longer than {budget_ms:g} ms")
     fallen, diverged = sum(episodes.terminated), sum(episodes.unstable)
     if fallen:
-        lines.append(
-            f"{fallen} of {count} ended by termination, after {min(episodes.lengths)} decisions at the earliest"
-        )
+        earliest = min(length for length, ended in zip(episodes.lengths, episodes.terminated, strict=True) if ended)
+        lines.append(f"{fallen} of {count} ended by termination, after {earliest} decisions at the earliest")
     if diverged:
         lines.append(f"in {diverged} of {count} the physics diverged; they count with what they had earned until then")
     return "\n".join(lines)

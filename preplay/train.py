@@ -272,9 +272,22 @@ def check_folder(folder: Path) -> None:
         raise UsageError(
             f"{str(folder)!r} already holds a run; go on with preplay train --resume {folder}, or choose another --out"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _hardly_begun(folder))):
         raise UsageError(f"{str(folder)!r} already holds something; choose another --out, or remove it")
     check_room(folder)
+
+
+def _hardly_begun(folder: Path) -> bool:
+    """Whether a folder holds nothing but a run that was killed before it had done or logged anything."""
+    store, log = folder / "experience", folder / "metrics.jsonl"
+    if not {file.name for file in folder.iterdir()} <= {"experience", "resume", "tensorboard", log.name}:
+        return False
+    if log.exists() and log.stat().st_size:
+        return False
+    if not store.exists():
+        return True
+    with Experience(store, read_only=True) as experience:
+        return experience.total == 0
 
 
 def check_room(folder: Path, what_to_do: str = "make room or choose another --out", runs: int = 1) -> None:

@@ -1,5 +1,6 @@
 """`preplay verify RESULT`."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from preplay.comparison.cells import Cell
 from preplay.comparison.stage import cell_cast
 from preplay.comparison.store import Key, read_episodes, read_settings
 from preplay.errors import UsageError
-from preplay.options import OptionalFolder, OptionalInt
+from preplay.options import OptionalFolder, OptionalInt, OptionalName
 from preplay.output import print_object
 from preplay.pool import Job, play_jobs
 from preplay.provenance import installed
@@ -41,6 +42,8 @@ class Verify:
     """Episodes to play again, spread over the comparison's rows."""
     all: bool = False
     """Play all of them."""
+    task: OptionalName = None
+    """Its task, where that is of a module: what a file names is imported only if you name it too."""
     checkpoint: OptionalFolder = None
     """Folder of the agent, where it has moved."""
     workers: OptionalInt = None
@@ -57,6 +60,7 @@ class Verify:
         if not recorded:
             raise UsageError(f"{str(self.result)!r} has no episodes yet; play them with preplay compare")
         fixed = settings["fixed"]
+        self._check_task(fixed["task"])
         floor = self._floor(fixed, settings["checkpoint"])
         fit = [place for place in recorded if not place[0].timed]
         if not fit:
@@ -91,6 +95,16 @@ class Verify:
             )
         if not equal:
             raise SystemExit(1)
+
+    def _check_task(self, recorded: str) -> None:
+        """Makes sure that no module is imported but one that the user names, too."""
+        if self.task is not None and self.task != recorded:
+            raise UsageError(f"the episodes in {str(self.result)!r} are of {recorded}, not {self.task}")
+        if ":" in recorded and self.task is None:
+            raise UsageError(
+                f"the episodes are of {recorded}, whose module is imported to play them; where you trust it, say so "
+                f"with: preplay verify {shlex.quote(str(self.result))} --task {shlex.quote(recorded)}"
+            )
 
     def _floor(self, fixed: dict[str, Any], place: str | None) -> Cast:
         """Random actions, on the task and with the agent that the episodes were played with."""

@@ -74,6 +74,19 @@ def remove_unfinished(path: Path) -> None:
         left.unlink(missing_ok=True)
 
 
+def check_encoder() -> None:
+    """Makes sure that there is a program that encodes videos.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    found = None
+    with contextlib.suppress(RuntimeError):  # neither imageio's own nor the system's
+        found = shutil.which(imageio_ffmpeg.get_ffmpeg_exe())
+    if found is None:
+        raise UsageError("there is no ffmpeg to encode videos with; install one, or let IMAGEIO_FFMPEG_EXE name it")
+
+
 def check_video_path(path: Path) -> None:
     """Makes sure, before hours of playing, that a video can be written.
 
@@ -87,8 +100,7 @@ def check_video_path(path: Path) -> None:
         raise UsageError(f"there is no folder {str(path.parent)!r} for the video")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise UsageError(f"the video {str(path)!r} can't be written there; choose another place")
-    if shutil.which(imageio_ffmpeg.get_ffmpeg_exe()) is None:
-        raise UsageError("there is no ffmpeg to encode videos with; unset IMAGEIO_FFMPEG_EXE, or let it name one")
+    check_encoder()
     with contextlib.suppress(OSError):
         if shutil.disk_usage(path.parent).free < _ROOM:
             raise UsageError(f"less than {_ROOM >> 20} MB are free for the video {str(path)!r}; make room first")

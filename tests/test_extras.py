@@ -101,6 +101,21 @@ except PlannerError as error:
     assert "needs SciPy" in done.stdout
 
 
+def test_what_needs_cma_says_so():
+    done = python(
+        BLOCKER
+        + """
+import planners
+try:
+    planners.make("cmaes", horizon=2, action_dim=1)
+except planners.PlannerError as error:
+    print(error)
+"""
+    )
+    assert done.stderr == ""
+    assert "needs cma" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("blocked", "arguments"),
     [(None, []), (None, ["--help"]), (None, ["run", "walker-walk"]), ("mujoco", ["run", "walker-walk"])],

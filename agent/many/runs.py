@@ -6,7 +6,7 @@ import queue
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -23,7 +23,7 @@ from agent.many.host import Host
 from agent.many.networks import Shape
 from agent.many.seat import Seat
 from agent.many.waiting import Bells
-from agent.processes import available_cores, depend_on_parent
+from agent.processes import available_cores, depend_on_parent, signals_blocked
 
 T = TypeVar("T")
 
@@ -168,7 +168,7 @@ class Together:
         """Lets all runs come to their end. One that fails does not end the others."""
         outcomes: list[Outcome[T]] = [Outcome(None, _gone()) for _ in self._lives]
         try:
-            with _signals_blocked():  # a process inherits it, and unblocks them once it knows what to do with them
+            with signals_blocked():
                 for life, answered in zip(self._lives, self._bells.answered, strict=True):
                     self._start(life, answered)
             if self._stopped:
@@ -261,9 +261,8 @@ def _live(
     spin: float,
 ) -> None:
     """In a process: a run."""
-    depend_on_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent's business, too: it asks the runs to stop
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    depend_on_parent()
     torch.set_num_threads(config.threads)
     try:
         outcome: Outcome[Any] = Outcome(life(Post(connection, config, asked, answered, spin)), None)
@@ -276,19 +275,6 @@ def _live(
             raise
         except Exception as error:  # what it returned can't be sent
             connection.send(("end", Outcome(None, _sendable(error))))
-
-
-_SIGNALS = signal.SIGINT, signal.SIGTERM
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Lets what would end a process that has just begun wait."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _sendable(error: BaseException) -> Exception:

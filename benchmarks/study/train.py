@@ -185,13 +185,16 @@ def _terminate(running: dict[Job, _Process]) -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM in place of being ended by them."""
+    """Collects what would end this process, Ctrl-C and a closed terminal for two, in place of being ended by it."""
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What is ignored, as nohup lets a closed terminal be, stays ignored.
+    every = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    caught = [number for number in every if signal.getsignal(number) is not signal.SIG_IGN]
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in caught}
     try:
         yield received
     finally:

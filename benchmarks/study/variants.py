@@ -22,7 +22,6 @@ _FREE = {
     "evaluate_every",
     "evaluation_episodes",
     "final_episodes",
-    "evaluation_seed",
     "device",
     "threads",
     "compile",

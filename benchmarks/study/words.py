@@ -144,7 +144,8 @@ def _runs(runs: Sequence[dict[str, Any]]) -> list[str]:
     ]
     return [
         "## Speed",
-        "Seconds are of one process with one thread and hold its evaluations; others ran beside it.",
+        "Seconds hold evaluations, and are of one process with one thread, with others beside it; where the command "
+        "says `--device cuda`, those up to the first commit that it went on at are of many runs together on a GPU.",
         _table(["variant", "task", "seed", "steps", "seconds", "ms a decision, p50", "return", "policy prior"], speed),
         "## Where the curves come from",
         "A + marks a source tree with changes that were not committed.",

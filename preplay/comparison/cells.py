@@ -106,7 +106,7 @@ class Cell:
             assert self.budget is not None
             samples, _, iterations = self.budget.partition("x")
             options |= {"samples": int(samples), "iterations": int(iterations)}
-        given = dict(part.split("=") for part in self.options.split(":")) if self.options else {}
+        given = dict(part.split("=", 1) for part in self.options.split(":")) if self.options else {}
         return options | {name: _OPTIONS[name](text) for name, text in given.items()}
 
     def to_dict(self) -> dict[str, Any]:

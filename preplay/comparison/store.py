@@ -20,6 +20,9 @@ from preplay.errors import UsageError
 
 SCHEMA = 1
 SETTINGS, EPISODES = "comparison.json", "episodes.jsonl"
+_SETTINGS: dict[str, Any] = {"fixed": dict, "sittings": list, "episodes": int, "checkpoint": str | None}
+# What replaying asks for, of what all episodes have in common.
+_FIXED: dict[str, Any] = {"task": str, "weights": str | None, "action_repeat": int, "device": str, "versions": dict}
 # What a line says of its episode, what `Episodes` calls it, and what type it has.
 _EPISODE = {
     "seed": ("seeds", int),
@@ -52,9 +55,10 @@ def read_settings(folder: Path) -> dict[str, Any]:
         settings = json.loads(file.read_text())
         schema = settings["schema"]
         if schema == SCHEMA:
-            for key, kind in {"fixed": dict, "sittings": list, "episodes": int}.items():
-                if not isinstance(settings[key], kind):
-                    raise TypeError(key)
+            for wanted, where in ((_SETTINGS, settings), (_FIXED, settings["fixed"])):
+                for key, kind in wanted.items():
+                    if not isinstance(where[key], kind):
+                        raise TypeError(key)
     except FileNotFoundError:
         raise UsageError(f"{str(folder)!r} holds no comparison: it has no {SETTINGS}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -170,7 +174,9 @@ def parse(text: str) -> tuple[Cell, Episodes]:
                 raise ValueError(key)
     except (KeyError, TypeError) as error:
         raise ValueError(str(error)) from None
-    if cell.model not in (None, *MODELS) or not isinstance(cell.planner, str):
+    texts = cell.model, cell.budget, cell.options
+    sound = isinstance(cell.planner, str) and all(isinstance(text, str | None) for text in texts)
+    if not sound or not isinstance(cell.horizon, int | None) or cell.model not in (None, *MODELS):
         raise ValueError("cell")
     return cell, Episodes(**fields)
 

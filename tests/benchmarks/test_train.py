@@ -132,23 +132,35 @@ def test_seeds_come_one_after_another(study, trainer):
     ]  # fmt: skip
 
 
-def test_a_signal_stops_what_runs_and_starts_nothing_more(study, trainer):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_stops_what_runs_and_starts_nothing_more(study, trainer, number):
     def stop():
         end = time.monotonic() + 20
         while not trainer() and time.monotonic() < end:
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=stop)
     thread.start()
     began = time.monotonic()
     code, out, err = study("train", "--tasks", "walker-run", "cheetah-run", "--workers", "1")
     thread.join()
-    assert code == 130
+    assert code == 128 + number
     assert time.monotonic() - began < 30
     assert "walker-run seed 0: stopped" in out
     assert "the same command goes on" in err
     assert len(trainer()) == 1
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    """As after nohup, where the terminal is closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with train._signals() as received:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert received == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,12 @@ def test_what_a_run_is_watched_with_makes_no_variant():
     variants.check_fit(config, WALKER_RUN, full, "run")
 
 
+def test_other_evaluation_episodes_make_no_pairs():
+    full = variants.find("full")
+    with pytest.raises(UsageError, match="evaluation_seed 10006"):
+        variants.check_fit(replace(variants.configuration(full), evaluation_seed=10_006), WALKER_RUN, full, "run")
+
+
 def test_what_changes_learning_does():
     full, single = variants.find("full"), variants.find("single-step-returns")
     with pytest.raises(UsageError, match=r"learner\.returns single, and variant 'full' has multi"):

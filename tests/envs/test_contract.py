@@ -144,6 +144,15 @@ def test_a_shorter_episode_can_be_asked_for():
         assert env.get_wrapper_attr("task").decisions == 3
 
 
+@pytest.mark.parametrize("task", ["pendulum-swingup", "Pendulum-v1"])
+def test_a_longer_episode_can_be_asked_for(task):
+    env = envs.make(task, seed=0, max_episode_steps=1004, action_repeat=4)
+    env.reset()
+    ends = [env.step(np.zeros(env.action_space.shape, np.float32))[2:4] for _ in range(251)]
+    assert ends == [(False, False)] * 250 + [(False, True)]
+    assert env.get_wrapper_attr("task").decisions == 251
+
+
 def test_falling_terminates_and_does_not_truncate():
     env = envs.make("Hopper-v5", seed=0)
     env.reset()

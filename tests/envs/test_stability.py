@@ -48,8 +48,9 @@ def test_divergence_within_a_repeated_action_keeps_what_was_earned_before():
     assert reward > 0
 
 
-def test_an_observation_that_is_no_number_is_reported_without_mujoco():
-    env = envs.make("tests.envs.own:NaN-v0", seed=0)
+@pytest.mark.parametrize("name", ["NaN", "InPlace"])
+def test_an_observation_that_is_no_number_is_reported_without_mujoco(name):
+    env = envs.make(f"tests.envs.own:{name}-v0", seed=0)
     env.reset()
     steps = [env.step([0, 0]) for _ in range(3)]
     assert [info["unstable"] for *_, info in steps] == [False, False, True]

@@ -71,6 +71,12 @@ def test_doctor_says_what_to_do_about_a_version_that_cannot_work(preplay, monkey
     assert "broken: versions" in out
 
 
+def test_doctor_knows_a_package_by_either_spelling(monkeypatch):
+    honest = doctor.installed
+    monkeypatch.setattr(doctor, "installed", lambda name: "1.0.99" if name == "dm-control" else honest(name))
+    assert "dm-control 1.0.99 (tested: 1.0." in doctor.versions().found
+
+
 def test_doctor_lives_through_what_is_broken(preplay, monkeypatch, no_backend):
     def broken(*arguments, **options):
         print("noise of a broken package")

@@ -338,6 +338,8 @@ def test_a_planner_brings_options_along():
     assert made[0].planning() == {"knots": 3, "noise_beta": 2.0}
     assert made[0].name != made[1].name
     assert "knots 3" in made[0].search
+    (odd,) = cells(["mppi:interpolation=a=b"], ["learned"], ["default"], ["default"])[:1]
+    assert odd.planning() == {"interpolation": "a=b"}  # which the planner refuses
     for text, words in {
         "mppi:knotz=3": "did you mean 'knots'",
         "mppi:knots": "with a value",
@@ -369,7 +371,16 @@ def test_an_episode_survives_being_written_and_read():
 
 
 @pytest.mark.parametrize(
-    "change", [{"length": 4}, {"rewards": "x"}, {"seed": 1.5}, {"cell": {"planner": 3}}, {"digest": None}]
+    "change",
+    [
+        {"length": 4},
+        {"rewards": "x"},
+        {"seed": 1.5},
+        {"cell": {"planner": 3}},
+        {"cell": {"planner": "mppi", "budget": ["x"]}},
+        {"cell": {"planner": "mppi", "horizon": "far"}},
+        {"digest": None},
+    ],
 )
 def test_a_line_that_is_no_episode(change):
     episode = Episodes([7], [1.0], [1], [True], [False], [1.0], [1.0], [1.0], [1], [0], [0.0], [0.0], ["ab"])

@@ -71,6 +71,8 @@ def test_without_a_renderer_there_are_figures_still(preplay, agents, tmp_path, n
     page = (out / "report.html").read_text()
     assert "no videos: no OpenGL backend" in page
     assert "<video" not in page
+    assert "as the floor, with random actions. All" in page
+    assert "policy prior alone" not in page
 
 
 def test_gains_are_paired_by_episode():

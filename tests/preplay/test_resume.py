@@ -192,9 +192,14 @@ def preplay_train(folder, steps):
     Trainer(env, evaluation_env, replace(state.config, steps=steps), state.info, folder).resume()
 
 
-def test_what_is_copied_into_a_run_would_be_lost(preplay, undisturbed, tmp_path):
+def test_what_is_copied_into_a_run_would_be_lost(preplay, undisturbed, tmp_path, monkeypatch):
+    """By whichever name its store is called."""
     other = shutil.copytree(undisturbed / "experience", tmp_path / "other")
     assert_one_sentence(preplay("experience", undisturbed, "--merge", other), "belongs to a training run")
+    (tmp_path / "link").symlink_to(undisturbed / "experience")
+    assert_one_sentence(preplay("experience", tmp_path / "link", "--merge", other), "belongs to a training run")
+    monkeypatch.chdir(undisturbed / "experience")
+    assert_one_sentence(preplay("experience", ".", "--merge", other), "belongs to a training run")
     assert_one_sentence(preplay("experience", undisturbed, "--merge"), "--merge names no folder")
     assert_one_sentence(preplay("train", "Reacher-v5", "--experience", "--out", tmp_path / "run"), "--experience")
 

@@ -6,7 +6,9 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
+from agent import Episodes
 from preplay import actors, video
+from preplay.run import sentence
 from tests.preplay.conftest import QUICK, TASK, save_agent
 
 
@@ -38,6 +40,21 @@ def test_what_an_environment_prints_is_kept_away_from_the_object(preplay):
     assert code == 0
     assert json.loads(out)["returns"] == [20, 20]
     assert err == "robot ready\n" * 2
+
+
+def test_nor_does_what_it_prints_in_another_process(preplay, tmp_path):
+    chatty = "tests.envs.own:Chatty-v0"
+    save_agent(tmp_path / "agent", chatty, 7)
+    options = ["--checkpoint", tmp_path / "agent", "--planners", "shooting", "--budgets", "4x1", "--episodes", 1]
+    code, out, err = preplay("compare", chatty, *options, "--workers", 1, "--out", tmp_path / "out", "--json")
+    assert code == 0, err
+    assert json.loads(out)["task"] == chatty
+    assert "robot ready" in err
+
+
+def test_what_ended_early_is_told_of_what_terminated():
+    episodes = Episodes([1, 2], [1.0, 2.0], [3, 100], [False, True], [True, False], [1.0])
+    assert "1 of 2 ended by termination, after 100 decisions at the earliest" in sentence("mppi", episodes)
 
 
 @pytest.mark.parametrize("planner", ["mppi", "cem", "policy", "random"])

@@ -13,6 +13,8 @@ from tests.preplay.conftest import save_agent
 from tests.preplay.test_compare import OWN, other_agent
 from tests.preplay.test_wrong_input import assert_one_sentence
 
+TRUSTED = "--task", OWN
+
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
@@ -46,11 +48,11 @@ def fixed(episode):
 
 
 def test_what_was_not_touched_is_equal(preplay, result):
-    code, said, err = preplay("verify", result)
+    code, said, err = preplay("verify", result, *TRUSTED)
     assert (code, err) == (0, "")
     assert said.count("equal  ") == 3
     assert "3 of 3 replayed episodes are equal, of 8 that can be replayed; 4 more have a budget of milliseconds" in said
-    code, said, err = preplay("verify", result, "--all", "--json")
+    code, said, err = preplay("verify", result, *TRUSTED, "--all", "--json")
     assert code == 0
     told = json.loads(said)
     assert told["equal"]
@@ -65,7 +67,7 @@ def test_what_was_changed_differs(preplay, result, key):
         episode[key] = values[key]
 
     tamper(result, change, fixed)
-    code, said, _ = preplay("verify", result, "--all")
+    code, said, _ = preplay("verify", result, *TRUSTED, "--all")
     assert code == 1
     assert "differs  mppi learned 8x1, seed 10000" in said
     assert "7 of 8 replayed episodes are equal" in said
@@ -78,7 +80,7 @@ def test_a_reward_is_missed_even_where_nothing_is_replayed(preplay, result):
         episode["rewards"][0] += 1
 
     tamper(result, change, lambda episode: episode["cell"]["budget"] == "1ms")
-    code, said, _ = preplay("verify", result, "--episodes", 1, "--json")
+    code, said, _ = preplay("verify", result, *TRUSTED, "--episodes", 1, "--json")
     told = json.loads(said)
     assert code == 1
     assert not told["equal"]
@@ -89,34 +91,55 @@ def test_the_agent_may_have_moved_but_not_changed(preplay, played, result, tmp_p
     settings = json.loads((result / "comparison.json").read_text())
     settings["checkpoint"] = str(tmp_path / "gone")
     (result / "comparison.json").write_text(json.dumps(settings))
-    assert_one_sentence(preplay("verify", result), "no trained agent ships", "--checkpoint")
-    assert preplay("verify", result, "--checkpoint", played / "agent", "--episodes", 1)[0] == 0
+    assert_one_sentence(preplay("verify", result, *TRUSTED), "no trained agent ships", "--checkpoint")
+    assert preplay("verify", result, *TRUSTED, "--checkpoint", played / "agent", "--episodes", 1)[0] == 0
     other = other_agent(tmp_path / "other")
-    assert_one_sentence(preplay("verify", result, "--checkpoint", other), "weights", "--checkpoint")
+    assert_one_sentence(preplay("verify", result, *TRUSTED, "--checkpoint", other), "weights", "--checkpoint")
+
+
+def test_no_module_is_imported_that_the_user_does_not_name(preplay, result, tmp_path, monkeypatch):
+    """A result may come from anybody."""
+    (tmp_path / "theirs.py").write_text("import pathlib; pathlib.Path('imported').touch()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = json.loads((result / "comparison.json").read_text())
+    settings["fixed"]["task"] = "theirs:Id-v0"
+    (result / "comparison.json").write_text(json.dumps(settings))
+    assert_one_sentence(preplay("verify", result), "theirs:Id-v0", "--task")
+    assert_one_sentence(preplay("verify", result, *TRUSTED), "are of theirs:Id-v0, not tests.envs.own")
+    assert not (tmp_path / "imported").exists()
+
+
+@pytest.mark.parametrize("change", [{"task": 3}, {"weights": 5}, {"action_repeat": None}, {"device": 0}])
+def test_settings_that_a_stranger_made(preplay, result, change):
+    settings = json.loads((result / "comparison.json").read_text())
+    settings["fixed"] |= change
+    (result / "comparison.json").write_text(json.dumps(settings))
+    assert_one_sentence(preplay("verify", result, *TRUSTED), "comparison.json", "damaged")
 
 
 def test_mistakes(preplay, result, tmp_path):
     assert_one_sentence(preplay("verify", tmp_path / "nowhere"), "no folder", "nowhere")
     (tmp_path / "empty").mkdir()
     assert_one_sentence(preplay("verify", tmp_path / "empty"), "holds no comparison")
-    assert_one_sentence(preplay("verify", result, "--episodes", 0), "at least 1")
+    assert_one_sentence(preplay("verify", result, *TRUSTED, "--episodes", 0), "at least 1")
     file = result / "episodes.jsonl"
     text = file.read_text()
     file.write_text("{}\n" + text)
-    assert_one_sentence(preplay("verify", result), "line 1", "damaged")
+    assert_one_sentence(preplay("verify", result, *TRUSTED), "line 1", "damaged")
     file.write_text("")
-    assert_one_sentence(preplay("verify", result), "no episodes yet")
+    assert_one_sentence(preplay("verify", result, *TRUSTED), "no episodes yet")
     (result / "comparison.json").write_text("{")
-    assert_one_sentence(preplay("verify", result), "comparison.json", "damaged")
+    assert_one_sentence(preplay("verify", result, *TRUSTED), "comparison.json", "damaged")
     (result / "comparison.json").write_text('{"schema": 99}')
-    assert_one_sentence(preplay("verify", result), "schema 99")
+    assert_one_sentence(preplay("verify", result, *TRUSTED), "schema 99")
 
 
 def test_nothing_but_timed_episodes(preplay, result):
     file = result / "episodes.jsonl"
     timed = [text for text in file.read_text().splitlines(keepends=True) if '"1ms"' in text]
     file.write_text("".join(timed))
-    assert_one_sentence(preplay("verify", result), "milliseconds", "none can be replayed")
+    assert_one_sentence(preplay("verify", result, *TRUSTED), "milliseconds", "none can be replayed")
 
 
 def test_replays_are_spread_over_the_cells():

@@ -7,11 +7,14 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
 import pytest
 
+from agent import Agent, AgentInfo, Experience, PlanningConfig, preset
+from preplay.train import check_folder
 from preplay.video import Video
 from tests.preplay.conftest import QUICK, TASK, save_agent
 
@@ -234,7 +237,24 @@ def test_no_program_that_encodes_videos(preplay, monkeypatch, checkpoint, tmp_pa
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
     video = tmp_path / "film.mp4"
     assert_one_sentence(preplay("run", TASK, "--checkpoint", checkpoint, "--video", video), "ffmpeg")
+
+    def none():
+        raise RuntimeError("No ffmpeg exe could be found.")
+
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", none)
+    assert_one_sentence(preplay("run", TASK, "--checkpoint", checkpoint, "--video", video), "ffmpeg")
     assert not video.exists()
+
+
+def test_an_action_repeat_of_nothing(preplay, checkpoint):
+    assert_one_sentence(preplay("run", TASK, "--checkpoint", checkpoint, "--action-repeat", 0), "action_repeat is 0")
+
+
+def test_a_search_in_the_simulator_without_a_planner(preplay, tmp_path):
+    config = replace(preset("tiny"), device="cpu", planning=PlanningConfig(planner="policy"))
+    Agent(config, 10, 2, AgentInfo(TASK, 2, 25, False), "cpu").save(tmp_path, half=True)
+    options = ["--checkpoint", tmp_path, "--model", "simulator+value"]
+    assert_one_sentence(preplay("run", TASK, *options), "without a planner", "--planner")
 
 
 Usage = namedtuple("Usage", "total used free")
@@ -271,6 +291,23 @@ def test_a_disk_that_fills_up_leaves_the_older_checkpoint_whole(monkeypatch, che
         with pytest.raises(OSError, match="No space"):
             agent.save(checkpoint)
     assert {file.name: file.read_bytes() for file in checkpoint.iterdir()} == before
+
+
+def test_a_run_that_was_killed_as_it_began_can_be_begun_again(preplay, tmp_path):
+    """And one that had got anywhere can't."""
+    out = tmp_path / "run"
+    for name in ("resume", "tensorboard"):
+        (out / name).mkdir(parents=True)
+    (out / "metrics.jsonl").touch()
+    with Experience(out / "experience") as experience:
+        experience.begin(np.zeros(10), task=TASK, seed=0)
+        check_folder(out)
+        experience.add(np.zeros(2), 0.0, np.zeros(10), False, False)
+    assert_one_sentence(preplay(*TRAIN, "--out", out), "already holds something")
+    shutil.rmtree(out / "experience")
+    check_folder(out)
+    (out / "metrics.jsonl").write_text("{}")
+    assert_one_sentence(preplay(*TRAIN, "--out", out), "already holds something")
 
 
 def test_a_folder_that_is_not_empty_is_not_written_over(preplay, tmp_path):

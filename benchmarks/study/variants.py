@@ -76,6 +76,12 @@ _ALL = (
         ),
         kind="control",
     ),
+    Variant(
+        "overlapped",
+        "What does it cost to act on one core while the other learns, in stretches of 16 decisions?",
+        ("--overlap", "16"),
+        kind="control",
+    ),
     # An ablation is a line here.
     Variant("single-step-returns", "What do multi-step returns add?", ("--learner.returns", "single")),
     Variant(

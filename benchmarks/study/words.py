@@ -144,8 +144,9 @@ def _runs(runs: Sequence[dict[str, Any]]) -> list[str]:
     ]
     return [
         "## Speed",
-        "Seconds hold evaluations, and are of one process with one thread, with others beside it; where the command "
-        "says `--device cuda`, those up to the first commit that it went on at are of many runs together on a GPU.",
+        "Seconds hold evaluations, and are of one process with one thread, with others beside it; `overlapped` takes "
+        "two threads. Where the command says `--device cuda`, those up to the first commit that it went on at are of "
+        "many runs together on a GPU.",
         _table(["variant", "task", "seed", "steps", "seconds", "ms a decision, p50", "return", "policy prior"], speed),
         "## Where the curves come from",
         "A + marks a source tree with changes that were not committed.",

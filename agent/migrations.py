@@ -97,7 +97,10 @@ def _config_from_4(old: Description) -> Description:
 
 
 def _part(config: Description, name: str) -> Description:
-    """A copy of a section of a configuration, which may lack it."""
+    """A copy of a section of a configuration, which may lack it.
+
+    Written by hand, either may be no dictionary: then this is a TypeError, which readers tell as a damaged file.
+    """
     return {} | dict.get(config, name, {})
 
 

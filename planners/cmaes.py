@@ -57,7 +57,7 @@ class CMAES(Planner):
         # The loop clips candidates to the box. cma's own bounds bend the space near them, where a population that is
         # large for its few iterations gets lost. In one dimension it can't bound standard deviations.
         limits = {"minstd": self.config.min_std, "maxstd": self.config.initial_std} if start[0].numel() > 1 else {}
-        strategies = []
+        strategy, strategies = _strategy(), []
         for row in start.flatten(1).double().cpu().numpy():
             normal = np.random.default_rng(seed).standard_normal
             options = {
@@ -66,7 +66,7 @@ class CMAES(Planner):
                 "seed": np.nan,  # NumPy's global generator is left alone
                 "randn": lambda *size, normal=normal: normal(size),
             } | limits
-            strategies.append(_strategy()(row, self.config.initial_std, options))
+            strategies.append(strategy(row, self.config.initial_std, options))
         return Evolution(strategies, tuple(start.shape[1:]), start.device)
 
     def sample(self, search: Evolution, iteration: int, generator: torch.Generator) -> Float[Tensor, "B N K A"]:

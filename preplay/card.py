@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from agent import CheckpointError, describe
+from agent import CheckpointError, describe, logs
 from agent.checkpoint import attach
 from preplay.text import interval_text
 
@@ -66,11 +66,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     Raises:
         CheckpointError: when there is no such file.
     """
-    file = folder / "metrics.jsonl"
+    file = folder / logs.FILE
     try:
         lines = file.read_bytes().splitlines()
     except FileNotFoundError:
-        raise CheckpointError(f"{str(folder)!r} lacks its metrics.jsonl; put back the file as it was") from None
+        raise CheckpointError(f"{str(folder)!r} lacks its {logs.FILE}; put back the file as it was") from None
     records = []
     for line in lines:
         try:

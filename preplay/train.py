@@ -15,7 +15,7 @@ import gymnasium
 import tyro
 
 import envs
-from agent import AgentInfo, Experience, TrainConfig, Trainer, TrainingStopped, preset, resume
+from agent import AgentInfo, Experience, TrainConfig, Trainer, TrainingStopped, logs, preset, resume
 from agent.experience.merge import Merged
 from agent.resume import RunState
 from preplay.actors import check_time_limit
@@ -279,7 +279,7 @@ def check_folder(folder: Path) -> None:
 
 def _hardly_begun(folder: Path) -> bool:
     """Whether a folder holds nothing but a run that was killed before it had done or logged anything."""
-    store, log = folder / "experience", folder / "metrics.jsonl"
+    store, log = folder / "experience", folder / logs.FILE
     if not {file.name for file in folder.iterdir()} <= {"experience", "resume", "tensorboard", log.name}:
         return False
     if log.exists() and log.stat().st_size:

@@ -209,4 +209,4 @@ def _parameters(config: TrainConfig, observation_dim: int, action_dim: int) -> i
     """A generous count of the parameters that a configuration asks for."""
     m = config.model
     width = max(m.latent_dim + action_dim, m.hidden_dim, m.encoder_dim, m.bins, observation_dim, 2 * action_dim)
-    return ((5 + m.value_heads) * 3 + 4 * m.encoder_blocks) * width * width
+    return (5 + m.value_heads) * 3 * width * width

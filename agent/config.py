@@ -35,8 +35,6 @@ class ModelConfig:
         latent_dim: elements of a latent state, a multiple of `simplex_dim`.
         hidden_dim: width of every hidden layer but the encoder's.
         encoder_dim: width of the encoder's hidden layer.
-        encoder_blocks: residual blocks of the encoder (SimBa, arXiv 2410.09754); 0 for a plain MLP with one hidden
-            layer.
         reward_head: `shared`, a linear layer on the dynamics' last hidden layer (as MR.Q reads rewards off its joint
             embedding, arXiv 2501.16142); or `own`, an MLP of its own.
         simplex_dim: elements of one simplex of the latent (simplicial normalisation, arXiv 2204.00616).
@@ -49,7 +47,6 @@ class ModelConfig:
     latent_dim: int = 128
     hidden_dim: int = 192
     encoder_dim: int = 256
-    encoder_blocks: int = 0
     reward_head: Literal["shared", "own"] = "shared"
     simplex_dim: int = 8
     value_heads: int = 2
@@ -59,7 +56,6 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _within(self, "model.", 1, 16_384, "latent_dim", "hidden_dim", "encoder_dim", "simplex_dim", "value_heads")
-        _within(self, "model.", 0, 64, "encoder_blocks")
         _within(self, "model.", 2, 16_384, "bins")
         _within(self, "model.", 1e-3, 80, "bin_range")  # its exponential must be a float32
         _within(self, "model.", 1e-3, 1e6, "observation_clip")

@@ -9,15 +9,16 @@ function: it reads no files, knows nothing of the code of today, and is not chan
     3  has settings that an agent of schema 2 can't name: what it was before there was a choice.
     4  likewise, of schema 3.
     5  likewise, of schema 4; and is without two settings that came to nothing, which no agent that ships had changed.
+    6  is without residual encoders, which lost their ablation. An agent that has one is refused.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from agent.errors import CheckpointError
+from agent.errors import CheckpointError, ConfigError
 
 Description = dict[str, Any]
-SCHEMA = 5
+SCHEMA = 6
 """What is written today."""
 
 
@@ -39,6 +40,7 @@ def migrate_config(config: Description, schema: int) -> Description:
     """A configuration as agents of a schema from 3 on have it, as one of today's. The states of runs need it too.
 
     Raises:
+        ConfigError: when it asks for what is gone.
         KeyError, TypeError: when it is no such thing.
     """
     for older in range(schema, SCHEMA):
@@ -50,7 +52,8 @@ def migrate(description: Description, what: object) -> Description:
     """A description of any schema, as one of today's.
 
     Raises:
-        CheckpointError: for a schema that this version doesn't know, or an old description that is no such thing.
+        CheckpointError: for a schema that this version doesn't know, an old description that is no such thing, or one
+            that asks for what is gone.
     """
     check_schema(description, what)
     schema = description["schema"]
@@ -59,6 +62,8 @@ def migrate(description: Description, what: object) -> Description:
             description = _MIGRATIONS[schema](description)
             schema = description["schema"]
         return description | {"schema": SCHEMA, "config": migrate_config(description["config"], schema)}
+    except ConfigError as error:
+        raise CheckpointError(f"{what} does not fit this version of preplay: {error}") from None
     except (KeyError, TypeError):
         raise CheckpointError(f"{what} lacks what schema {schema} has; it is damaged") from None
 
@@ -96,6 +101,16 @@ def _config_from_4(old: Description) -> Description:
     return old | {"planning": planning, "learner": learner}
 
 
+def _config_from_5(old: Description) -> Description:
+    model = _part(old, "model")
+    if blocks := model.pop("encoder_blocks", 0):
+        raise ConfigError(
+            f"model.encoder_blocks is {str(blocks)[:20]}, and residual encoders were taken out; use preplay as it was "
+            "at commit 44122b8"
+        )
+    return old | {"model": model}
+
+
 def _part(config: Description, name: str) -> Description:
     """A copy of a section of a configuration, which may lack it.
 
@@ -106,4 +121,4 @@ def _part(config: Description, name: str) -> Description:
 
 _MIGRATIONS: dict[int, Callable[[Description], Description]] = {1: _from_1, 2: _from_2}
 # From schema 3 on, configurations alone have changed.
-_CONFIGS: dict[int, Callable[[Description], Description]] = {3: _config_from_3, 4: _config_from_4}
+_CONFIGS: dict[int, Callable[[Description], Description]] = {3: _config_from_3, 4: _config_from_4, 5: _config_from_5}

@@ -43,29 +43,6 @@ def mlp(inputs: int, hidden: list[int], outputs: int, final: nn.Module | None = 
     return network
 
 
-class _Block(nn.Module):
-    """x + MLP(LayerNorm(x)), with one hidden layer of twice the width."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.widen, self.narrow = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
-
-    def forward(self, x: Float[Tensor, "*S W"]) -> Float[Tensor, "*S W"]:
-        return x + self.narrow(F.silu(self.widen(self.norm(x))))
-
-
-def residual_mlp(inputs: int, width: int, blocks: int, outputs: int, final: nn.Module) -> nn.Sequential:
-    """A linear layer, residual blocks, then LayerNorm, a linear output, LayerNorm and `final`.
-
-    After SimBa (Lee et al., arXiv 2410.09754): what comes in has a linear way to the output, to which every block adds.
-    """
-    layers = [nn.Linear(inputs, width), *(_Block(width) for _ in range(blocks)), nn.LayerNorm(width)]
-    network = nn.Sequential(*layers, nn.Linear(width, outputs), nn.LayerNorm(outputs), final)
-    network.apply(_initialise)
-    return network
-
-
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)

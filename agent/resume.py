@@ -29,7 +29,7 @@ from agent.files import (
 from agent.migrations import migrate_config
 from agent.progress import Counts
 
-SCHEMA = 4
+SCHEMA = 5
 # A state of schema 2 holds a configuration as agents of schema 3 do, and so on.
 _TO_AGENTS = 1
 _FOLDER, _FILE, _STEM = "resume", "state.json", "state"
@@ -156,7 +156,7 @@ def read(folder: Path) -> RunState:
     state = parse_json(read_safely(file, _MOST), file)
     if not isinstance(state, dict) or "schema" not in state:
         raise CheckpointError(f"{file} is not the state of a training run")
-    if state["schema"] not in (2, 3, SCHEMA):
+    if state["schema"] not in range(2, SCHEMA + 1):
         raise CheckpointError(
             f"{file} has schema {state['schema']!r}; this version of preplay reads schemas 2 to {SCHEMA}; go on with "
             "the one that wrote it"

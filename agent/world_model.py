@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from agent.config import ModelConfig, PlanningConfig
 from agent.errors import ConfigError
-from agent.networks import EnsembleMLP, ObservationNorm, SimplicialNorm, mlp, residual_mlp
+from agent.networks import EnsembleMLP, ObservationNorm, SimplicialNorm, mlp
 from agent.two_hot import TwoHot
 from planners import Score
 
@@ -72,11 +72,7 @@ class WorldModel(nn.Module):
         latent, hidden = config.latent_dim, config.hidden_dim
         simplex = SimplicialNorm(config.simplex_dim)
         self.norm = ObservationNorm(observation_dim, config.observation_clip)
-        seen = observation_dim + len(angles)
-        if config.encoder_blocks:
-            self.encoder = residual_mlp(seen, config.encoder_dim, config.encoder_blocks, latent, simplex)
-        else:
-            self.encoder = mlp(seen, [config.encoder_dim], latent, simplex)
+        self.encoder = mlp(observation_dim + len(angles), [config.encoder_dim], latent, simplex)
         self.angles = list(angles)
         self._others = [i for i in range(observation_dim) if i not in angles]
         self.dynamics = mlp(latent + action_dim, [hidden, hidden], latent, simplex)

@@ -139,7 +139,8 @@ def _variants(curves: Sequence[Curve], kind: str) -> list[dict[str, Any]]:
             continue
         for steps in sorted({curve.steps for curve in curves if curve.variant == variant.name}):
             full, other = _episodes(curves, steps), _episodes(curves, steps, variant.name)
-            rows.append(_beside(variant.name, variant.asks, kind, steps, full, other))
+            gone = f" It was taken out; commit {variant.until} is the last that trains it." if variant.until else ""
+            rows.append(_beside(variant.name, variant.asks + gone, kind, steps, full, other))
     return rows
 
 

@@ -38,12 +38,14 @@ class Variant:
         asks: the question that it answers, one sentence.
         options: of `preplay train`, beside task, seed and steps.
         kind: what it is to the study.
+        until: the last commit that could train it, where what it needs was taken out; its curves are still compared.
     """
 
     name: str
     asks: str
     options: tuple[str, ...] = ()
     kind: Literal["full", "control", "ablation"] = "ablation"
+    until: str | None = None
 
     @property
     def arguments(self) -> list[str]:
@@ -99,7 +101,7 @@ _ALL = (
         "What do values of all depths, for a candidate's own actions, add to the prior's where the horizon ends?",
         ("--planning.bootstrap", "last"),
     ),
-    Variant("residual-encoder", "What would a residual encoder add?", ("--model.encoder-blocks", "1")),
+    Variant("residual-encoder", "What would a residual encoder add?", until="44122b8"),
     Variant("no-contrast", "What does telling latents apart add?", ("--learner.contrast-weight", "0")),
     Variant("fast-encoder", "What does a slow encoder of targets add?", ("--learner.no-slow-encoder",)),
     Variant("no-imitation", "What does learning from the planner's actions add?", ("--learner.imitation-weight", "0")),
@@ -110,14 +112,17 @@ VARIANTS = {variant.name: variant for variant in _ALL}
 
 
 def find(name: str) -> Variant:
-    """The variant of that name.
+    """The variant of that name, to be trained.
 
     Raises:
-        UsageError: when there is none.
+        UsageError: when there is none, or none any more.
     """
     if name not in VARIANTS:
         raise UsageError(f"unknown variant {name!r}; {nearest(name, VARIANTS)}")
-    return VARIANTS[name]
+    variant = VARIANTS[name]
+    if variant.until is not None:
+        raise UsageError(f"variant {name!r} can't be trained any more; commit {variant.until} is the last that could")
+    return variant
 
 
 @functools.cache

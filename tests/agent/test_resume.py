@@ -341,6 +341,15 @@ def test_a_state_with_settings_that_are_gone_goes_on_without(stopped):
     assert resume.read(stopped).config == CONFIG
 
 
+def test_a_state_of_what_is_gone(stopped):
+    state = json.loads(state_file(stopped).read_text())
+    del state["sha256"]
+    state["config"]["model"]["encoder_blocks"] = 1
+    state["schema"] = 4
+    state_file(stopped).write_text(json.dumps(state | {"sha256": content_sha256(state)}))
+    refused(stopped, "residual encoders were taken out")
+
+
 @pytest.mark.parametrize("config", [[], {"planning": 3}])
 def test_an_old_state_whose_settings_are_none(stopped, config):
     state = json.loads(state_file(stopped).read_text()) | {"schema": 2, "config": config}

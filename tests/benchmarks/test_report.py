@@ -137,6 +137,14 @@ def test_pairs_are_of_the_episodes_that_both_have(report, tmp_path):
     assert "evaluated on 3 episodes, the first of those that they are evaluated on at their end, 10." in text
 
 
+def test_what_was_taken_out_is_still_compared(report, tmp_path):
+    save_curve(tmp_path, "walker-run", 700, steps=50_000)
+    save_curve(tmp_path, "walker-run", 300, variant="residual-encoder", steps=50_000)
+    content, text = report()
+    assert comparison(content, "residual-encoder", 50_000)["difference"] == 400
+    assert "What would a residual encoder add? It was taken out; commit 44122b8 is the last that trains it." in text
+
+
 def test_names_that_no_variant_has_are_told(report, tmp_path):
     save_curve(tmp_path, "walker-run", 700)
     save_curve(tmp_path, "walker-run", 300, variant="long-gone")

@@ -174,6 +174,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
         (["train", "--seeds", "-1"], ["--seeds"]),
         (["train", "--seeds"], ["nothing to train"]),
         (["train", "--stpes", "1"], ["--stpes", "--steps", "python -m benchmarks.study train --help"]),
+        (["train", "--variants", "residual-encoder"], ["'residual-encoder'", "44122b8"]),
         (["add"], ["run folder"]),
         (["add", "nowhere"], ["nowhere"]),
         (["add", "nowhere", "--variant", "ful"], ["'full'"]),

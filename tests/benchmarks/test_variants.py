@@ -11,14 +11,17 @@ from preplay.errors import UsageError
 WALKER_RUN = AgentInfo("walker-run", action_repeat=2)
 
 
-@pytest.mark.parametrize("variant", variants.VARIANTS.values(), ids=lambda variant: variant.name)
+TODAY = {name: variant for name, variant in variants.VARIANTS.items() if variant.until is None}
+
+
+@pytest.mark.parametrize("variant", TODAY.values(), ids=lambda variant: variant.name)
 def test_a_variant_is_something_that_preplay_trains(variant):
     assert isinstance(variants.configuration(variant), TrainConfig)
     assert variant.asks.endswith("?")
 
 
 def test_variants_set_what_they_say():
-    of = {name: variants.configuration(variant) for name, variant in variants.VARIANTS.items()}
+    of = {name: variants.configuration(variant) for name, variant in TODAY.items()}
     assert of["planner-off"].planning.planner == "policy"
     assert of["one-update"].updates_per_decision == 1
     assert of["single-step-returns"].learner.returns == "single"

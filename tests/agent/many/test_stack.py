@@ -22,7 +22,6 @@ from tests.agent.toy import shake
 
 VARIANTS = {
     "tiny": {},
-    "blocks": {"model": {"encoder_blocks": 1}},
     "own reward": {"model": {"reward_head": "own"}, "learner": {"contrast_weight": 0.0}},
     "three values": {"model": {"value_heads": 3}, "learner": {"returns": "single", "slow_encoder": False}},
 }

@@ -187,6 +187,10 @@ class LearnerConfig:
         imitation_weight: of the policy's squared distance to the actions taken, mostly the planner's and its noise's,
             beside its objective of a high value (TD3+BC, arXiv 2106.06860; TD-M(PC)2, arXiv 2502.03550, on why planners
             need it).
+        imitation_temperature: of the logistic weight that each of those actions has by how much more the critic
+            expects of it than of the policy's own (a smooth Q-filter, Nair et al., arXiv 1709.10089), relative to the
+            spread of values: 1 for what is far better, 0 for what is far worse, a half for what is alike. None weighs
+            all with 1.
         priority_exponent: of the size of a decision's value error, at least 1, that makes it likely to be drawn (LAP,
             arXiv 2007.06049); 0 draws all alike.
         priority_fade: factor on a decision's priority for each one made since (DR.Q).
@@ -215,6 +219,7 @@ class LearnerConfig:
     contrast_temperature: float = 0.1
     slow_encoder: bool = True
     imitation_weight: float = 0.1
+    imitation_temperature: float | None = 1e-3
     priority_exponent: float = 0.4
     priority_fade: float = 0.9999
     priority_floor: float = 0.1
@@ -241,6 +246,8 @@ class LearnerConfig:
             raise ConfigError(
                 f"learner.log_std_min is {self.log_std_min}; it must lie below log_std_max, {self.log_std_max}"
             )
+        if self.imitation_temperature is not None:
+            _within(self, "learner.", 1e-9, 1e9, "imitation_temperature")
         if self.discount is not None and not 0 < self.discount < 1:
             raise ConfigError(f"learner.discount is {self.discount}; it must lie between 0 and 1")
 

@@ -139,7 +139,8 @@ def policy_loss(
     """The policy's objective: a high value, entropy, and nearness to what was done.
 
     The search with its noise, and not the policy, chooses most of what is lived through. Without the last term the
-    policy learns to do what nobody has tried, of which values are overestimated.
+    policy learns to do what nobody has tried, of which values are overestimated, or nothing, where none has been earned
+    yet. With it, where it is of all actions, the policy is held back by what was done when less was known.
 
     It learns on `latents` (M, L), those of the states that the sequences begin with. `scale` is what values are divided
     by where it is 1 or more (DreamerV3, arXiv 2301.04104), and is returned, with the loss and diagnostics, as it
@@ -150,11 +151,17 @@ def policy_loss(
     scale = torch.lerp(scale, value_range(value.detach()), config.target_rate)
     unit = scale.clamp(min=1)
     loss = -(value / unit - config.entropy_weight * log_likelihood).mean()
+    metrics = {"entropy": -log_likelihood.detach().mean()}
     if config.imitation_weight:
         distance = model.distance(action, lesson.actions[0])
+        if config.imitation_temperature is not None:
+            with torch.no_grad():
+                better = model.action_value(latents, lesson.actions[0]) - value
+                weight = torch.sigmoid(better / (config.imitation_temperature * unit))
+            distance = weight * distance
+            metrics["imitated"] = weight.mean()
         loss = loss + config.imitation_weight * (scale / unit) * distance.mean()
-    metrics = {"policy_loss": loss.detach(), "entropy": -log_likelihood.detach().mean()}
-    return loss, scale, metrics
+    return loss, scale, metrics | {"policy_loss": loss.detach()}
 
 
 def value_range(value: Float[Tensor, " M"]) -> Float[Tensor, ""]:

@@ -10,6 +10,7 @@ function: it reads no files, knows nothing of the code of today, and is not chan
     4  likewise, of schema 3.
     5  likewise, of schema 4; and is without two settings that came to nothing, which no agent that ships had changed.
     6  is without residual encoders, which lost their ablation. An agent that has one is refused.
+    7  says how much of the actions taken the policy imitates. It was all of them, alike.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import Any
 from agent.errors import CheckpointError, ConfigError
 
 Description = dict[str, Any]
-SCHEMA = 6
+SCHEMA = 7
 """What is written today."""
 
 
@@ -111,6 +112,10 @@ def _config_from_5(old: Description) -> Description:
     return old | {"model": model}
 
 
+def _config_from_6(old: Description) -> Description:
+    return old | {"learner": {"imitation_temperature": None} | _part(old, "learner")}
+
+
 def _part(config: Description, name: str) -> Description:
     """A copy of a section of a configuration, which may lack it.
 
@@ -121,4 +126,9 @@ def _part(config: Description, name: str) -> Description:
 
 _MIGRATIONS: dict[int, Callable[[Description], Description]] = {1: _from_1, 2: _from_2}
 # From schema 3 on, configurations alone have changed.
-_CONFIGS: dict[int, Callable[[Description], Description]] = {3: _config_from_3, 4: _config_from_4, 5: _config_from_5}
+_CONFIGS: dict[int, Callable[[Description], Description]] = {
+    3: _config_from_3,
+    4: _config_from_4,
+    5: _config_from_5,
+    6: _config_from_6,
+}

@@ -36,7 +36,7 @@ class Said(IntEnum):
 # The order in which an update's metrics lie on the desk; some are of some agents only.
 METRICS = (
     "consistency_loss", "reward_loss", "value_loss", "contrast_loss", "continue_loss", "target_value", "policy_loss",
-    "entropy", "gradient_norm",
+    "entropy", "imitated", "gradient_norm",
 )  # fmt: skip
 
 

@@ -125,6 +125,8 @@ class Seat(Engine):
             del values["contrast_loss"]
         if learner.model.continuation is None:
             del values["continue_loss"]
+        if not learner.config.imitation_weight or learner.config.imitation_temperature is None:
+            del values["imitated"]
         return Learned(values, self._row["errors"].clone())
 
     def act(

@@ -105,6 +105,11 @@ _ALL = (
     Variant("no-contrast", "What does telling latents apart add?", ("--learner.contrast-weight", "0")),
     Variant("fast-encoder", "What does a slow encoder of targets add?", ("--learner.no-slow-encoder",)),
     Variant("no-imitation", "What does learning from the planner's actions add?", ("--learner.imitation-weight", "0")),
+    Variant(
+        "imitate-all",
+        "What does it add not to learn from actions of which the critic thinks less than of the policy's own?",
+        ("--learner.imitation-temperature", "None"),
+    ),
     Variant("uniform-replay", "What do fading priorities add?", ("--learner.priority-exponent", "0")),
     Variant("white-noise", "What does exploring with correlated noise add?", ("--noise-time", "0")),
 )

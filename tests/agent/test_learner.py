@@ -233,7 +233,7 @@ def test_the_policy_climbs_the_critic():
 
 
 def test_the_policy_comes_near_the_actions_taken_where_that_is_wanted():
-    model, learner = learner_of(imitation_weight=10.0)
+    model, learner = learner_of(imitation_weight=10.0, imitation_temperature=None)
     batch = random_batch()
     latents = model.encode(batch.observations[0]).detach()
 
@@ -243,6 +243,31 @@ def test_the_policy_comes_near_the_actions_taken_where_that_is_wanted():
     before = distance()
     learn_policy(learner, latents)
     assert distance() < 0.5 * before
+
+
+def test_the_policy_imitates_what_the_critic_expects_more_of():
+    model, learner = learner_of()
+    batch, noise = random_batch(), learner._noise(3, 8)
+
+    def loss_of(weight: float, temperature: float | None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        config = replace(learner.config, imitation_weight=weight, imitation_temperature=temperature)
+        loss, _, metrics = policy_loss(model, config, lesson_of(batch), latents, noise, torch.ones(()))
+        return loss, metrics
+
+    # At first the critic expects as much of all actions.
+    latents = model.encode(batch.observations[0]).detach()
+    half, metrics = loss_of(2.0, 1e-3)
+    torch.testing.assert_close(half, loss_of(1.0, None)[0])
+    assert metrics["imitated"] == 0.5
+    shake(model, std=3.0)
+    latents = model.encode(batch.observations[0]).detach()
+    own = model.act(latents, noise.policy)[0]
+    better = model.action_value(latents, batch.actions[0]) > model.action_value(latents, own)
+    assert 0 < better.sum() < 8
+    loss, metrics = loss_of(1.0, 1e-9)
+    assert metrics["imitated"] == better.float().mean()
+    added = (better * model.distance(own, batch.actions[0])).mean()
+    torch.testing.assert_close(loss - loss_of(0.0, 1e-9)[0], added, rtol=1e-4, atol=1e-5)
 
 
 def test_the_scale_follows_the_spread_of_the_values_but_not_below_one():

@@ -156,8 +156,8 @@ def policy_loss(
         distance = model.distance(action, lesson.actions[0])
         if config.imitation_temperature is not None:
             with torch.no_grad():
-                better = model.action_value(latents, lesson.actions[0]) - value
-                weight = torch.sigmoid(better / (config.imitation_temperature * unit))
+                lack = (value - model.action_value(latents, lesson.actions[0])).clamp(min=0)
+                weight = torch.exp(-lack / (config.imitation_temperature * unit))
             distance = weight * distance
             metrics["imitated"] = weight.mean()
         loss = loss + config.imitation_weight * (scale / unit) * distance.mean()

@@ -245,7 +245,7 @@ def test_the_policy_comes_near_the_actions_taken_where_that_is_wanted():
     assert distance() < 0.5 * before
 
 
-def test_the_policy_imitates_what_the_critic_expects_more_of():
+def test_the_policy_imitates_nothing_of_which_the_critic_expects_less():
     model, learner = learner_of()
     batch, noise = random_batch(), learner._noise(3, 8)
 
@@ -256,9 +256,9 @@ def test_the_policy_imitates_what_the_critic_expects_more_of():
 
     # At first the critic expects as much of all actions.
     latents = model.encode(batch.observations[0]).detach()
-    half, metrics = loss_of(2.0, 1e-3)
-    torch.testing.assert_close(half, loss_of(1.0, None)[0])
-    assert metrics["imitated"] == 0.5
+    loss, metrics = loss_of(1.0, 1e-3)
+    torch.testing.assert_close(loss, loss_of(1.0, None)[0])
+    assert metrics["imitated"] == 1
     shake(model, std=3.0)
     latents = model.encode(batch.observations[0]).detach()
     own = model.act(latents, noise.policy)[0]

@@ -22,7 +22,10 @@ from tests.agent.toy import shake
 
 VARIANTS = {
     "tiny": {},
-    "own reward": {"model": {"reward_head": "own"}, "learner": {"contrast_weight": 0.0}},
+    "own reward": {
+        "model": {"reward_head": "own"},
+        "learner": {"contrast_weight": 0.0, "imitation_temperature": None},
+    },
     "three values": {"model": {"value_heads": 3}, "learner": {"returns": "single", "slow_encoder": False}},
 }
 SIZES = [(5, 2, False, ()), (7, 3, False, (2, 4)), (4, 1, True, ()), (5, 2, True, (0,)), (6, 1, False, ())]

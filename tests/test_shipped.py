@@ -29,7 +29,9 @@ BARS = {
 }
 # Trained before the learner was what README says that it is.
 EARLIER = {"cartpole-swingup", "walker-walk", "reacher-easy"}
-TODAY = AGENTS.keys() - EARLIER
+# Trained as README says, but for one setting, which the others were trained before.
+LATER = AGENTS.keys() - EARLIER
+SINCE = {"imitation_temperature": None}
 # Environment steps of those that did not get 100,000.
 STEPS = {"Hopper-v5": 60_000}
 # How long and from which seed a run learns, how it is watched, and what computes it.
@@ -70,15 +72,16 @@ def test_its_card_tells_what_was_recorded(task):
 
 
 def test_one_set_of_hyper_parameters_trained_them_all():
-    for group in (EARLIER, TODAY):
+    for group in (EARLIER, LATER):
         configs = [to_dict(Agent.load(AGENTS[task], "cpu").config) for task in group]
         settings = [{key: x for key, x in config.items() if key not in FREE} for config in configs]
         assert len({json.dumps(each, sort_keys=True) for each in settings}) == 1
 
 
-def test_those_of_the_learner_as_it_is_have_its_defaults():
-    for task in TODAY:
+def test_the_later_ones_have_the_defaults_of_today_but_what_has_come_since():
+    for task in LATER:
         config, default = to_dict(Agent.load(AGENTS[task], "cpu").config), to_dict(preset("small"))
+        default["learner"] |= SINCE
         for key in FREE:
             del config[key], default[key]
         assert config == default

@@ -110,6 +110,11 @@ _ALL = (
         "What does it add not to learn from actions of which the critic thinks less than of the policy's own?",
         ("--learner.imitation-temperature", "None"),
     ),
+    Variant(
+        "logistic-imitation",
+        "What would it add to weigh what is imitated by a logistic function of how much more the critic expects of it?",
+        until="37a6f12",
+    ),
     Variant("uniform-replay", "What do fading priorities add?", ("--learner.priority-exponent", "0")),
     Variant("white-noise", "What does exploring with correlated noise add?", ("--noise-time", "0")),
 )

@@ -187,10 +187,10 @@ class LearnerConfig:
         imitation_weight: of the policy's squared distance to the actions taken, mostly the planner's and its noise's,
             beside its objective of a high value (TD3+BC, arXiv 2106.06860; TD-M(PC)2, arXiv 2502.03550, on why planners
             need it).
-        imitation_temperature: how much less the critic may expect of one of those actions than of the policy's own
-            before it counts for little: e to the power of that lack, over the spread of values and this (as advantages
-            weigh in AWR, arXiv 1910.00177, but never more than 1; a smooth Q-filter, arXiv 1709.10089). None: all
-            count alike.
+        imitation_temperature: relative to the spread of values, how much less the critic may expect of one of those
+            actions than of the policy's own before it counts little: exp(-less / (spread * temperature)). Advantages
+            weigh so in AWR (arXiv 1910.00177), but here never more than 1, as in a smooth Q-filter (arXiv 1709.10089).
+            None: all count alike.
         priority_exponent: of the size of a decision's value error, at least 1, that makes it likely to be drawn (LAP,
             arXiv 2007.06049); 0 draws all alike.
         priority_fade: factor on a decision's priority for each one made since (DR.Q).

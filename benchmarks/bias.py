@@ -97,7 +97,8 @@ def measure(folder: Path, planner: str | None, seeds: range) -> dict[str, Any]:
         UsageError: where no decision counts.
     """
     agent = Agent.load(folder, "cpu")
-    agent.use_planner(**({} if planner is None else {"planner": planner}))
+    if planner is not None:
+        agent.use_planner(planner=planner)
     watched, discount = Watched(agent), agent.model.discount
     check_time_limit(envs.find(agent.info.task))
     with contextlib.closing(envs.make(agent.info.task, action_repeat=agent.info.action_repeat)) as env:

@@ -4,8 +4,8 @@ python benchmarks/bias.py                            # the agents that ship
 python benchmarks/bias.py runs/walker-run-seed0
 
 Beside the value of each action that was taken, the mean of the ensemble, stands what was earned from it to the end of
-the episode, discounted. An episode that was cut off says little of its last decisions, so only those count whose share
-of what is cut off is small.
+the episode, discounted. An episode that was cut off says little of its last decisions, so only those count after which
+so much of it followed that what is missing weighs little.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from preplay.errors import UsageError, one_sentence
 from preplay.provenance import provenance
 from preplay.shipped import shipped
 
-_CUT_OFF = 0.05  # the most that a return after the cut may weigh, beside one at the decision
+_CUT_OFF = 0.05  # the most that a reward after the cut may weigh, beside one at the decision
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Watched:
 
 
 def discounted(rewards: ArrayLike, discount: float) -> np.ndarray:
-    """(T,) what was earned from each decision to the end."""
+    """What was earned from each decision to the end, (T,), of the rewards (T,) that they earned."""
     earned = np.array(rewards, np.float64)
     for t in reversed(range(len(earned) - 1)):
         earned[t] += discount * earned[t + 1]
@@ -81,7 +81,10 @@ def discounted(rewards: ArrayLike, discount: float) -> np.ndarray:
 
 
 def counted(length: int, terminated: bool, discount: float) -> int:
-    """How many of an episode's decisions, from the first on, are followed by all that matters."""
+    """How many decisions of an episode of `length`, from the first on, are followed by all that matters.
+
+    Those of an episode that was terminated are, up to its last one.
+    """
     return length if terminated else max(length - int(np.ceil(np.log(_CUT_OFF) / np.log(discount))), 0)
 
 
@@ -105,11 +108,10 @@ def measure(folder: Path, planner: str | None, seeds: range) -> dict[str, Any]:
         episodes = play(watched, env, seeds)
     expected, earned, begun = [], [], 0
     for length, terminated in zip(episodes.lengths, episodes.terminated, strict=True):
-        part = slice(begun, begun + counted(length, terminated, discount))
-        whole = discounted(episodes.rewards[begun : begun + length], discount)
-        if part.stop > begun:
-            expected.append(float(np.mean(watched.values[part])))
-            earned.append(float(np.mean(whole[: part.stop - begun])))
+        values, rewards = (each[begun : begun + length] for each in (watched.values, episodes.rewards))
+        if count := counted(length, terminated, discount):
+            expected.append(float(np.mean(values[:count])))
+            earned.append(float(np.mean(discounted(rewards, discount)[:count])))
         begun += length
     if not expected:
         raise UsageError(f"episodes of {agent.info.task} are too short to say what is earned after a decision")
@@ -135,11 +137,11 @@ def main(options: Bias) -> None:
     seeds = range(options.seed, options.seed + options.episodes)
     folders = options.folders or tuple(shipped().values())
     rows = [measure(folder, planner, seeds) for folder in folders for planner in (None, "policy")]
-    table = Table("task", "planner", "return", "expected", "earned", "excess", "95 %", box=None, pad_edge=False)
+    table = Table("agent", "planner", "return", "expected", "earned", "excess", "95 %", box=None, pad_edge=False)
     for row in rows:
         low, high = row["interval"]
         figures = [f"{row[name]:.1f}" for name in ("mean_return", "expected", "earned", "excess")]
-        table.add_row(row["task"], row["planner"], *figures, "" if low is None else f"{low:.1f} to {high:.1f}")
+        table.add_row(row["agent"], row["planner"], *figures, "" if low is None else f"{low:.1f} to {high:.1f}")
     Console().print(table)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(options.out, (json.dumps({"rows": rows} | provenance(), indent=1) + "\n").encode())

@@ -36,7 +36,7 @@ def test_a_watched_agent_acts_as_it_would_and_tells_what_the_critic_expects():
     assert watched.values[-1] == pytest.approx(float(agent.value(agent._observation(observations[0]))[0]), rel=1e-5)
 
 
-def test_the_rows_of_an_agent(tmp_path):
+def test_a_row_of_an_agent():
     folder = shipped()["cartpole-swingup-sparse"]
     row = measure(folder, "policy", range(10_000, 10_002))
     assert row["task"] == row["agent"] == "cartpole-swingup-sparse"
@@ -48,17 +48,19 @@ def test_the_rows_of_an_agent(tmp_path):
     assert row["mean_return"] > 600
     assert abs(row["excess"]) < 0.2 * row["earned"]
 
+
+def test_no_episodes_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(UsageError, match="at least 1"):
-        main(Bias((folder,), episodes=0, out=tmp_path / "bias.json"))
+        main(Bias(episodes=0, out=tmp_path / "bias.json"))
     assert not (tmp_path / "bias.json").exists()
 
 
 def test_the_command_writes_what_it_found(tmp_path, monkeypatch, capsys):
-    rows = [{"task": "walker-run", "planner": "policy", "mean_return": 1.0, "expected": 3.0, "earned": 2.5}]
-    rows[0] |= {"excess": 0.5, "interval": bootstrap_interval([0.5])}
-    monkeypatch.setattr("benchmarks.bias.measure", lambda *_: rows[0])
+    row = {"agent": "walker-run", "planner": "policy", "mean_return": 1.0, "expected": 3.0, "earned": 2.5}
+    row |= {"excess": 0.5, "interval": bootstrap_interval([0.5])}
+    monkeypatch.setattr("benchmarks.bias.measure", lambda *_: row)
     main(Bias((shipped()["walker-run"],), out=tmp_path / "deep" / "bias.json"))
     written = json.loads((tmp_path / "deep" / "bias.json").read_text())
-    assert [row["excess"] for row in written["rows"]] == [0.5, 0.5]
+    assert [each["excess"] for each in written["rows"]] == [0.5, 0.5]
     assert "commit" in written
     assert "walker-run" in capsys.readouterr().out

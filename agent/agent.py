@@ -158,7 +158,8 @@ class Agent:
 
         Args:
             observation: (O,) or (B, O), finite.
-            explore: draw from around the plan, as training does, in place of its mean.
+            explore: draw from around the plan, as training does, in place of its mean, and at random where it is in
+                doubt, see `Plan.doubt`.
             noise: (A,) or (B, A) standard normal deviates to explore with; None to draw them here.
 
         Returns:
@@ -257,7 +258,9 @@ class Agent:
         with self._without_gradients():
             if self.planner is None:
                 return self.engine.act(self.model, x, noise).cpu().numpy(), None, None
-            decision = decide(self.planning, running, len(x), lambda warm, deadline: self._plan(x, warm, deadline))
+            decision = decide(
+                self.planning, running, len(x), lambda warm, until: self._plan(x, warm, until), noise is not None
+            )
             action = decision.action
             if noise is not None:
                 action = (action + decision.std * noise).clamp(-1, 1)

@@ -81,8 +81,9 @@ class PlanningConfig:
             candidate's own next action. The other two value states for the policy prior's, which keeps a search where
             it is for what the prior would do there, and nobody does, so that no experience ever corrects that value.
         indifference: in units of return: where the best candidate promises less than that more than the median one,
-            exploration is wider than the search came to be, in proportion. While nothing earns anything, a search
-            follows its model's errors, always the same way, and noise finds more. 0 for never.
+            exploration is in proportion wider than the search came to be, and less around what it chose: where all
+            promise the same, it is random. While nothing earns anything, a search follows its model's errors, always
+            the same way, and noise finds more. 0 for never.
         pessimism: which of the ensemble's values imagined states have: 0 their mean, 1 the smallest, and in between. A
             search finds the states whose values err upwards; what the members don't agree on is where they may.
         knots: actions searched for, evenly over the horizon; None for one a decision.

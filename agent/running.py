@@ -46,7 +46,9 @@ class Decision:
     running: Running
 
 
-def decide(planning: PlanningConfig, running: Running | None, batch: int, search: Search) -> Decision:
+def decide(
+    planning: PlanningConfig, running: Running | None, batch: int, search: Search, explore: bool = False
+) -> Decision:
     """Takes the next action from the running plan, or from a new one that begins with it.
 
     Args:
@@ -54,6 +56,7 @@ def decide(planning: PlanningConfig, running: Running | None, batch: int, search
         running: the last decision's; None when episodes begin.
         batch: environments. A running plan for another number of them is forgotten.
         search: makes plans.
+        explore: carry out what there is to explore around where a plan is in doubt, see `Plan.doubted`.
     """
     began = time.monotonic()
     if running is not None and len(running.plan.actions) != batch:
@@ -62,8 +65,8 @@ def decide(planning: PlanningConfig, running: Running | None, batch: int, search
         plan, age, made = running.plan, running.age, None
     else:
         deadline = None if planning.budget_ms is None else began + planning.budget_ms / 1000
-        plan = made = search(None if running is None else running.plan, deadline)
-        age = 0
+        made = search(None if running is None else running.plan, deadline)
+        plan, age = made.doubted() if explore else made, 0
     return Decision(plan.actions[:, 0], plan.std[:, 0], made, Running(plan.shift(), age + 1))
 
 

@@ -19,14 +19,15 @@ class Plan:
         actions: (B, H, A) what to execute, every element in [-1, 1].
         value: (B,) the score of `actions`; -inf where no candidate had a finite one.
         std: (B, H, A) how sure the search is of each action: its distribution's standard deviation
-            when it stopped (zeros for a planner that has none), or more, see `PlannerConfig.indifference`.
-            Exploration noise is drawn from it.
+            when it stopped (zeros for a planner that has none), or more where it is in doubt. Exploration noise is
+            drawn from it.
         evaluations: candidates scored, per environment.
         iterations: rounds of the loop that were completed.
         valid: (B,) False where every candidate scored NaN or infinity; `actions` is then the warm start,
             or zeros where there was none.
         elites: (B, E, H, A) candidates worth trying again at the next decision, best first; of a planner that
             remembers none, None.
+        doubt: (B,) in [0, 1], how little there is to choose by, see `PlannerConfig.indifference`; None for not at all.
     """
 
     actions: Float[Tensor, "B H A"]
@@ -36,6 +37,7 @@ class Plan:
     iterations: int
     valid: Bool[Tensor, " B"]
     elites: Float[Tensor, "B E H A"] | None = None
+    doubt: Float[Tensor, " B"] | None = None
 
     def shift(self, steps: int = 1) -> "Plan":
         """The plan as seen `steps` decisions later: the warm start for the next search.
@@ -53,3 +55,13 @@ class Plan:
 
         elites = None if self.elites is None else moved(self.elites)
         return replace(self, actions=moved(self.actions), std=moved(self.std), elites=elites)
+
+    def doubted(self) -> "Plan":
+        """The plan to explore around: the more it is in doubt, the nearer its actions are to the middle of their range.
+
+        An action that was chosen by a model's errors is much the same from one decision to the next, and whoever
+        explores around it sees little else than where it leads. `value` is still that of the plan as it was.
+        """
+        if self.doubt is None:
+            return self
+        return replace(self, actions=self.actions * (1 - self.doubt[:, None, None]), doubt=None)

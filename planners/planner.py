@@ -38,9 +38,9 @@ class PlannerConfig:
             shifted like the plan itself.
         initial_std: standard deviation that the search begins with, around its warm start.
         min_std: floor of the standard deviation, so that the search never stops looking.
-        indifference: how much more than their median the best of the candidates drawn first must promise for the plan's
-            `std` to be the search's. Where they promise the same, elites are chosen by nothing but a model's errors,
-            and the plan is as unsure as the search was in the beginning; in between, it is in proportion. Its actions
+        indifference: how much more than their median the best of the candidates drawn first must promise for the plan
+            not to be in doubt. Where they promise the same, elites are chosen by nothing but a model's errors: the plan
+            is wholly in doubt, and its `std` what the search began with; in between, it is in proportion. Its actions
             stay what they are. 0 always believes the search.
         noise_beta: colour of the noise in time: the exponent of its power law, 0 for white. See `planners.noise`.
         knots: actions searched for, evenly over the horizon; None for one a decision. See `planners.knots`.
@@ -256,7 +256,8 @@ class Planner(ABC):
         plan, value = elite_actions[:, 0], top[:, 0]
         valid = value > -torch.inf
         spread = self.spread(search)
-        std = torch.zeros_like(start) if spread is None else self._expand_std(self._doubted(spread[1], first))
+        doubt = self._doubt(first)
+        std = torch.zeros_like(start) if spread is None else self._expand_std(self._widened(spread[1], doubt))
         late = deadline is not None and time.monotonic() > deadline
         if config.execute == "mean" and spread is not None and not late:
             mean = self._expand(spread[0].clamp(-1, 1))
@@ -268,16 +269,22 @@ class Planner(ABC):
             valid = valid | good
         plan = torch.where(valid[:, None, None], plan, start)
         remembered = kept_actions[:, : config.remember] if config.remember else None
-        return Plan(plan, value, std, evaluations, iterations, valid, remembered)
+        return Plan(plan, value, std, evaluations, iterations, valid, remembered, doubt)
 
-    def _doubted(self, std: Float[Tensor, "B K A"], values: Float[Tensor, "B N"]) -> Float[Tensor, "B K A"]:
-        """The search's `std`, and more of it where the values of what was drawn first are alike; see `indifference`."""
-        config = self.config
-        if not config.indifference:
-            return std
+    def _doubt(self, values: Float[Tensor, "B N"]) -> Float[Tensor, " B"] | None:
+        """How alike the values of what was drawn first are; see `indifference`."""
+        if not self.config.indifference:
+            return None
         stakes = torch.nan_to_num(values.amax(dim=1) - values.median(dim=1).values)  # NaN where all are bad
-        alike = (1 - stakes / config.indifference).clamp(0, 1)[:, None, None]
-        return std + alike * (config.initial_std - std)
+        return (1 - stakes / self.config.indifference).clamp(0, 1)
+
+    def _widened(self, std: Float[Tensor, "B K A"], doubt: Float[Tensor, " B"] | None) -> Float[Tensor, "B K A"]:
+        """The search's `std`, and more of it where it is in doubt."""
+        return (
+            std
+            if doubt is None
+            else torch.lerp(std, torch.full_like(std, self.config.initial_std), doubt[:, None, None])
+        )
 
     def _pool(
         self, warm_start: Plan | Tensor | None, proposals: Tensor | None, shape: tuple[int, int, int], device: Any

@@ -128,6 +128,7 @@ def _shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
         "deviates": (n, *(deviates(sizes) or (0,))),
         "plan": (n, planning.horizon, actions),
         "std": (n, planning.horizon, actions),
+        "doubt": (n,),
         "value": (n,),
         "valid": (n,),
         "counts": (n, 2),

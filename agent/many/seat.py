@@ -104,7 +104,8 @@ class Seat(Engine):
         actions, std = (self._row[name][None, :, : model.action_dim].clone() for name in ("plan", "std"))
         value, valid = self._row["value"].clone().view(1), self._row["valid"].view(1) > 0
         evaluations, iterations = (int(count) for count in self._row["counts"])
-        return Plan(actions, value, std, evaluations, iterations, valid)
+        doubt = self._row["doubt"].clone().view(1) if planning.indifference else None
+        return Plan(actions, value, std, evaluations, iterations, valid, doubt=doubt)
 
     def update(self, learner: Learner, batch: Batch) -> Learned:
         """See `Learner.update`."""

@@ -68,7 +68,7 @@ class Stack:
         """See `Engine.plan`."""
         self._bring("mean", "var", "observation", "noise", "warm_start", "deviates")
         self._run((Ask.PLAN, 0), self._plan, ("value",))
-        self._hand_out("plan", "std", "value", "valid")
+        self._hand_out("plan", "std", "doubt", "value", "valid")
         self._desk.arrays["counts"][:] = self._counts
 
     def propose(self) -> None:
@@ -140,8 +140,10 @@ class Stack:
             generator=Drawn(here["deviates"].unbind(1)),
             device=self._device,
         )
-        for name, x in {"plan": plan.actions, "std": plan.std, "value": plan.value, "valid": plan.valid}.items():
-            here[name].copy_(x)
+        found = {"plan": plan.actions, "std": plan.std, "doubt": plan.doubt, "value": plan.value, "valid": plan.valid}
+        for name, x in found.items():
+            if x is not None:
+                here[name].copy_(x)
         self._counts = torch.tensor([plan.evaluations, plan.iterations])
 
     @torch.no_grad()

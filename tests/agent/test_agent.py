@@ -107,6 +107,18 @@ def test_exploring_adds_noise_to_the_same_plan(planner):
     assert np.array_equal(acted(lambda x: agent.predict(x)[0]), explored)
 
 
+def test_where_all_promises_are_alike_exploring_is_random():
+    agent = tiny_agent().use_planner(planner="mppi", indifference=1e9)
+    shake(agent.model)
+    noise = np.array([0.3, -0.7])
+    assert np.allclose(agent.act(np.ones(5), explore=True, noise=noise), noise, atol=1e-5)
+    assert agent.last_plan.actions.abs().max() > 1e-4
+    agent.reset()
+    assert not np.allclose(
+        agent.use_planner(indifference=0.0).act(np.ones(5), explore=True, noise=noise), noise, atol=1e-2
+    )
+
+
 def test_predict_carries_its_state_and_forgets_it_where_an_episode_starts():
     agent = tiny_agent()
     observation = np.zeros((2, 5), np.float32)

@@ -1,6 +1,7 @@
 """What goes from one decision to the next."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,19 @@ def test_a_plan_is_carried_out_for_as_many_decisions_as_wanted():
     assert search.given[0][0] is None
     # The new search begins where the old plan would have gone on.
     assert torch.equal(search.given[1][0].actions, plan_of(0.1).shift(2).actions)
+
+
+def test_whoever_explores_carries_out_less_of_what_is_in_doubt():
+    made = replace(plan_of(0.4, batch=2), doubt=torch.tensor([1.0, 0.5]))
+    planning = PlanningConfig(horizon=3, replan_every=2)
+    sure = decide(planning, None, 2, Recorder(made))
+    first = decide(planning, None, 2, Recorder(made), explore=True)
+    second = decide(planning, first.running, 2, Recorder(), explore=True)
+    assert first.plan is made
+    assert torch.equal(sure.action, made.actions[:, 0])
+    for decision, planned in ((first, made.actions[:, 0]), (second, made.actions[:, 1])):
+        torch.testing.assert_close(decision.action, planned * torch.tensor([[0.0], [0.5]]))
+        assert torch.equal(decision.std, made.std[:, 0])
 
 
 def test_another_number_of_environments_begins_anew():

@@ -157,6 +157,8 @@ def test_where_candidates_promise_alike_the_plan_is_as_unsure_as_the_search_was(
     ]
     for field in ("actions", "value", "valid"):
         assert torch.equal(*(getattr(plan, field) for plan in plans))
+    assert plans[0].doubt is None
+    torch.testing.assert_close(plans[1].doubt, torch.tensor([1.0, 0.0]), rtol=0, atol=1e-4)
     knowing_nothing = planners.make(name, **sizes).plan(lambda a: torch.full(a.shape[:2], torch.nan))
     torch.testing.assert_close(plans[1].std[:1], knowing_nothing.std, rtol=0, atol=1e-4)
     assert torch.equal(plans[1].std[1], plans[0].std[1])
@@ -176,7 +178,12 @@ def test_in_between_the_plan_is_unsure_in_proportion():
     sure = planners.make("mppi", **sizes).plan(score, generator=seeded(0))
     stakes = drawn[0].max() - drawn[0].median()
     plan = planners.make("mppi", indifference=4 * float(stakes), **sizes).plan(score, generator=seeded(0))
+    torch.testing.assert_close(plan.doubt, torch.tensor([0.75]))
     torch.testing.assert_close(plan.std, 0.25 * sure.std + 0.75 * 0.7)
+    torch.testing.assert_close(plan.doubted().actions, 0.25 * sure.actions)
+    assert torch.equal(plan.doubted().std, plan.std)
+    assert plan.doubted().doubted().actions.equal(plan.doubted().actions)  # it is doubted once
+    assert sure.doubted() is sure
 
 
 def test_bad_candidates_say_nothing_of_the_others():
@@ -189,6 +196,7 @@ def test_bad_candidates_say_nothing_of_the_others():
 def test_a_planner_without_a_distribution_has_no_spread_to_widen():
     plan = planners.make("shooting", horizon=3, action_dim=2, indifference=1.0).plan(lambda a: 0 * bowl(0.3)(a))
     assert (plan.std == 0).all()
+    assert (plan.doubt == 1).all()
 
 
 def test_cmaes_stays_near_the_box_where_the_best_lies_outside():

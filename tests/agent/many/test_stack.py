@@ -280,6 +280,7 @@ def test_padding_is_cut_off_again():
         {"planner": "icem"},
         {"knots": 2},
         {"indifference": 9.0},
+        {"indifference": 0.0},
         {"pessimism": 0.7},
     ],
 )
@@ -304,5 +305,6 @@ def test_plans_of_many_are_those_of_each(changes):
         for (action, plan), (other_action, other) in zip(mine, theirs(Engine()), strict=True):
             assert np.allclose(action, other_action, atol=1e-4)
             assert (plan.evaluations, plan.iterations) == (other.evaluations, other.iterations)
-            for name in ("actions", "std", "value", "valid"):
+            assert (plan.doubt is None) == (other.doubt is None) == (config.planning.indifference == 0)
+            for name in ("actions", "std", "value", "valid", *(() if plan.doubt is None else ("doubt",))):
                 assert torch.allclose(getattr(plan, name).float(), getattr(other, name).float(), atol=1e-3), name

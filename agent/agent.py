@@ -82,6 +82,7 @@ class Agent:
 
     Attributes:
         engine: where the model's part of planning is computed.
+        value_scale: range of the values that it learns from, at least 1, which is also an agent's that doesn't learn.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Agent:
         seed: int = 0,
     ) -> None:
         self.config, self.info, self.engine = config, info, Engine()
+        self.value_scale = 1.0
         self.device = choose_device(device)
         learner = config.learner
         with torch.random.fork_rng(devices=[]):  # initial weights come from the seed alone
@@ -158,8 +160,8 @@ class Agent:
 
         Args:
             observation: (O,) or (B, O), finite.
-            explore: draw from around the plan, as training does, in place of its mean, and at random where it is in
-                doubt, see `Plan.doubt`.
+            explore: draw from around the plan, as training does, in place of its mean; and at random where all
+                candidates promise alike, see `PlanningConfig.doubt`.
             noise: (A,) or (B, A) standard normal deviates to explore with; None to draw them here.
 
         Returns:
@@ -259,12 +261,21 @@ class Agent:
             if self.planner is None:
                 return self.engine.act(self.model, x, noise).cpu().numpy(), None, None
             decision = decide(
-                self.planning, running, len(x), lambda warm, until: self._plan(x, warm, until), noise is not None
+                self.planning,
+                running,
+                len(x),
+                search=lambda warm, deadline: self._plan(x, warm, deadline),
+                carry_out=lambda plan: plan if noise is None else self._to_explore(plan),
             )
             action = decision.action
             if noise is not None:
                 action = (action + decision.std * noise).clamp(-1, 1)
             return action.cpu().numpy(), decision.plan, decision.running
+
+    def _to_explore(self, plan: Plan) -> Plan:
+        """What to explore around."""
+        least = self.planning.doubt * self.value_scale
+        return plan.doubted(least, std=1.0) if least else plan
 
     @contextlib.contextmanager
     def _without_gradients(self) -> Iterator[None]:

@@ -117,7 +117,8 @@ class Learner:
         self._descend(self.policy_optimizer, loss, self._policy)
         self.value_scale.copy_(scale)
         self.slow.follow(self.model, self.config.target_rate)
-        return Learned(world.metrics | {"gradient_norm": norm.detach()} | diagnostics, world.errors)
+        more = {"gradient_norm": norm.detach(), "value_scale": scale}
+        return Learned(world.metrics | more | diagnostics, world.errors)
 
     def draw(self, batch: Batch) -> tuple[Lesson, Noise]:
         """What an update depends on beside parameters, with its share of the randomness."""

@@ -11,6 +11,8 @@ function: it reads no files, knows nothing of the code of today, and is not chan
     5  likewise, of schema 4; and is without two settings that came to nothing, which no agent that ships had changed.
     6  is without residual encoders, which lost their ablation. An agent that has one is refused.
     7  says how much of the actions taken the policy imitates. It was all of them, alike.
+    8  measures by the range of values how little must be at stake for exploration to be random. Before, that was in
+       units of return, the same for all tasks, and exploration around what the search chose.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from typing import Any
 from agent.errors import CheckpointError, ConfigError
 
 Description = dict[str, Any]
-SCHEMA = 7
+SCHEMA = 8
 """What is written today."""
 
 
@@ -116,6 +118,12 @@ def _config_from_6(old: Description) -> Description:
     return old | {"learner": {"imitation_temperature": None} | _part(old, "learner")}
 
 
+def _config_from_7(old: Description) -> Description:
+    planning = _part(old, "planning")
+    wide = bool(planning.pop("indifference", 0.0))
+    return old | {"planning": {"doubt": 0.01 if wide else 0.0} | planning}
+
+
 def _part(config: Description, name: str) -> Description:
     """A copy of a section of a configuration, which may lack it.
 
@@ -131,4 +139,5 @@ _CONFIGS: dict[int, Callable[[Description], Description]] = {
     4: _config_from_4,
     5: _config_from_5,
     6: _config_from_6,
+    7: _config_from_7,
 }

@@ -47,7 +47,11 @@ class Decision:
 
 
 def decide(
-    planning: PlanningConfig, running: Running | None, batch: int, search: Search, explore: bool = False
+    planning: PlanningConfig,
+    running: Running | None,
+    batch: int,
+    search: Search,
+    carry_out: Callable[[Plan], Plan] = lambda plan: plan,
 ) -> Decision:
     """Takes the next action from the running plan, or from a new one that begins with it.
 
@@ -56,7 +60,7 @@ def decide(
         running: the last decision's; None when episodes begin.
         batch: environments. A running plan for another number of them is forgotten.
         search: makes plans.
-        explore: carry out what there is to explore around where a plan is in doubt, see `Plan.doubted`.
+        carry_out: makes of a plan what is carried out and gone on from.
     """
     began = time.monotonic()
     if running is not None and len(running.plan.actions) != batch:
@@ -66,7 +70,7 @@ def decide(
     else:
         deadline = None if planning.budget_ms is None else began + planning.budget_ms / 1000
         made = search(None if running is None else running.plan, deadline)
-        plan, age = made.doubted() if explore else made, 0
+        plan, age = carry_out(made), 0
     return Decision(plan.actions[:, 0], plan.std[:, 0], made, Running(plan.shift(), age + 1))
 
 
@@ -92,5 +96,6 @@ def from_arrays(state: tuple[np.ndarray, ...], begins: np.ndarray | None, device
         actions[fresh], std[fresh], elites[fresh] = 0, 0, 0
         age = 2**31
     value = torch.full_like(actions[:, 0, 0], -torch.inf)
+    valid = torch.ones_like(value, dtype=torch.bool)
     remembered = elites if elites.shape[1] else None
-    return Running(Plan(actions, value, std, 0, 0, torch.ones_like(value, dtype=torch.bool), remembered), age)
+    return Running(Plan(actions, value, std, 0, 0, valid, torch.zeros_like(value), remembered), age)

@@ -20,7 +20,8 @@ from agent.running import from_arrays, to_arrays
 
 
 def hand_over(learner: Learner, agent: Agent) -> None:
-    """Gives an agent what a learner has learned, where that has a model of its own."""
+    """Gives an agent what a learner has learned; the model only where the learner has one of its own."""
+    agent.value_scale = float(learner.value_scale)
     if learner.model is not agent.model:
         agent.model.load_state_dict(learner.model.state_dict())
 

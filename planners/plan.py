@@ -19,15 +19,14 @@ class Plan:
         actions: (B, H, A) what to execute, every element in [-1, 1].
         value: (B,) the score of `actions`; -inf where no candidate had a finite one.
         std: (B, H, A) how sure the search is of each action: its distribution's standard deviation
-            when it stopped (zeros for a planner that has none), or more where it is in doubt. Exploration noise is
-            drawn from it.
+            when it stopped (zeros for a planner that has none). Exploration noise is drawn from it.
         evaluations: candidates scored, per environment.
         iterations: rounds of the loop that were completed.
         valid: (B,) False where every candidate scored NaN or infinity; `actions` is then the warm start,
             or zeros where there was none.
+        stakes: (B,) how much more the best of the candidates that were drawn first promises than their median.
         elites: (B, E, H, A) candidates worth trying again at the next decision, best first; of a planner that
             remembers none, None.
-        doubt: (B,) in [0, 1], how little there is to choose by, see `PlannerConfig.indifference`; None for not at all.
     """
 
     actions: Float[Tensor, "B H A"]
@@ -36,8 +35,8 @@ class Plan:
     evaluations: int
     iterations: int
     valid: Bool[Tensor, " B"]
+    stakes: Float[Tensor, " B"]
     elites: Float[Tensor, "B E H A"] | None = None
-    doubt: Float[Tensor, " B"] | None = None
 
     def shift(self, steps: int = 1) -> "Plan":
         """The plan as seen `steps` decisions later: the warm start for the next search.
@@ -56,12 +55,19 @@ class Plan:
         elites = None if self.elites is None else moved(self.elites)
         return replace(self, actions=moved(self.actions), std=moved(self.std), elites=elites)
 
-    def doubted(self) -> "Plan":
-        """The plan to explore around: the more it is in doubt, the nearer its actions are to the middle of their range.
+    def doubted(self, least: float, std: float) -> "Plan":
+        """The plan to explore around: the less is at stake, the nearer to zero with a standard deviation of `std`.
 
-        An action that was chosen by a model's errors is much the same from one decision to the next, and whoever
-        explores around it sees little else than where it leads. `value` is still that of the plan as it was.
+        Where candidates promise much the same, a search chooses by its model's errors, and those are alike from one
+        decision to the next: whoever explores around what it chose sees little else than where that leads.
+
+        Args:
+            least: that must be at stake for the plan to stay as it is; between that and nothing it changes in
+                proportion.
+            std: what actions at random have.
+
+        Returns:
+            The plan with other `actions` and `std`; `value` is still that of the plan as it was.
         """
-        if self.doubt is None:
-            return self
-        return replace(self, actions=self.actions * (1 - self.doubt[:, None, None]), doubt=None)
+        doubt = (1 - self.stakes / least).clamp(0, 1)[:, None, None]
+        return replace(self, actions=self.actions * (1 - doubt), std=self.std + doubt * (std - self.std))

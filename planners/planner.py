@@ -38,10 +38,6 @@ class PlannerConfig:
             shifted like the plan itself.
         initial_std: standard deviation that the search begins with, around its warm start.
         min_std: floor of the standard deviation, so that the search never stops looking.
-        indifference: how much more than their median the best of the candidates drawn first must promise for the plan
-            not to be in doubt. Where they promise the same, elites are chosen by nothing but a model's errors: the plan
-            is wholly in doubt, and its `std` what the search began with; in between, it is in proportion. Its actions
-            stay what they are. 0 always believes the search.
         noise_beta: colour of the noise in time: the exponent of its power law, 0 for white. See `planners.noise`.
         knots: actions searched for, evenly over the horizon; None for one a decision. See `planners.knots`.
         interpolation: what lies between knots: `zero`, `linear` or `cubic`.
@@ -58,7 +54,6 @@ class PlannerConfig:
     remember: int = 0
     initial_std: float = 1.0
     min_std: float = 0.05
-    indifference: float = 0.0
     noise_beta: float = 0.0
     knots: int | None = None
     interpolation: Interpolation = "cubic"
@@ -71,8 +66,6 @@ class PlannerConfig:
             raise PlannerError(
                 f"min_std is {self.min_std} and initial_std {self.initial_std}; they must be 0 < min_std <= initial_std"
             )
-        if not 0 <= self.indifference < float("inf"):
-            raise PlannerError(f"indifference is {self.indifference}; it must be a number of at least 0")
         if not 0 <= self.noise_beta <= 10:
             raise PlannerError(f"noise_beta is {self.noise_beta}; it must lie between 0 (white) and 10")
         if self.knots is not None:
@@ -256,8 +249,9 @@ class Planner(ABC):
         plan, value = elite_actions[:, 0], top[:, 0]
         valid = value > -torch.inf
         spread = self.spread(search)
-        doubt = self._doubt(first)
-        std = torch.zeros_like(start) if spread is None else self._expand_std(self._widened(spread[1], doubt))
+        std = torch.zeros_like(start) if spread is None else self._expand_std(spread[1])
+        # NaN where all are bad.
+        stakes = torch.nan_to_num(first.amax(dim=1) - first.median(dim=1).values)
         late = deadline is not None and time.monotonic() > deadline
         if config.execute == "mean" and spread is not None and not late:
             mean = self._expand(spread[0].clamp(-1, 1))
@@ -269,22 +263,7 @@ class Planner(ABC):
             valid = valid | good
         plan = torch.where(valid[:, None, None], plan, start)
         remembered = kept_actions[:, : config.remember] if config.remember else None
-        return Plan(plan, value, std, evaluations, iterations, valid, remembered, doubt)
-
-    def _doubt(self, values: Float[Tensor, "B N"]) -> Float[Tensor, " B"] | None:
-        """How alike the values of what was drawn first are; see `indifference`."""
-        if not self.config.indifference:
-            return None
-        stakes = torch.nan_to_num(values.amax(dim=1) - values.median(dim=1).values)  # NaN where all are bad
-        return (1 - stakes / self.config.indifference).clamp(0, 1)
-
-    def _widened(self, std: Float[Tensor, "B K A"], doubt: Float[Tensor, " B"] | None) -> Float[Tensor, "B K A"]:
-        """The search's `std`, and more of it where it is in doubt."""
-        return (
-            std
-            if doubt is None
-            else torch.lerp(std, torch.full_like(std, self.config.initial_std), doubt[:, None, None])
-        )
+        return Plan(plan, value, std, evaluations, iterations, valid, stakes, remembered)
 
     def _pool(
         self, warm_start: Plan | Tensor | None, proposals: Tensor | None, shape: tuple[int, int, int], device: Any

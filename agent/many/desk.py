@@ -36,7 +36,7 @@ class Said(IntEnum):
 # The order in which an update's metrics lie on the desk; some are of some agents only.
 METRICS = (
     "consistency_loss", "reward_loss", "value_loss", "contrast_loss", "continue_loss", "target_value", "policy_loss",
-    "entropy", "imitated", "gradient_norm",
+    "entropy", "imitated", "value_scale", "gradient_norm",
 )  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def _shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
         "deviates": (n, *(deviates(sizes) or (0,))),
         "plan": (n, planning.horizon, actions),
         "std": (n, planning.horizon, actions),
-        "doubt": (n,),
+        "stakes": (n,),
         "value": (n,),
         "valid": (n,),
         "counts": (n, 2),

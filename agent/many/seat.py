@@ -102,10 +102,10 @@ class Seat(Engine):
         self._row["warm_start"].zero_() if start is None else self._write("warm_start", start[0])
         self._ask(Ask.PLAN)
         actions, std = (self._row[name][None, :, : model.action_dim].clone() for name in ("plan", "std"))
-        value, valid = self._row["value"].clone().view(1), self._row["valid"].view(1) > 0
+        value, stakes = (self._row[name].clone().view(1) for name in ("value", "stakes"))
+        valid = self._row["valid"].view(1) > 0
         evaluations, iterations = (int(count) for count in self._row["counts"])
-        doubt = self._row["doubt"].clone().view(1) if planning.indifference else None
-        return Plan(actions, value, std, evaluations, iterations, valid, doubt=doubt)
+        return Plan(actions, value, std, evaluations, iterations, valid, stakes)
 
     def update(self, learner: Learner, batch: Batch) -> Learned:
         """See `Learner.update`."""
@@ -128,6 +128,7 @@ class Seat(Engine):
             del values["continue_loss"]
         if not learner.config.imitation_weight or learner.config.imitation_temperature is None:
             del values["imitated"]
+        learner.value_scale.copy_(values["value_scale"])  # which is wanted before it settles
         return Learned(values, self._row["errors"].clone())
 
     def act(

@@ -68,7 +68,7 @@ class Stack:
         """See `Engine.plan`."""
         self._bring("mean", "var", "observation", "noise", "warm_start", "deviates")
         self._run((Ask.PLAN, 0), self._plan, ("value",))
-        self._hand_out("plan", "std", "doubt", "value", "valid")
+        self._hand_out("plan", "std", "value", "valid", "stakes")
         self._desk.arrays["counts"][:] = self._counts
 
     def propose(self) -> None:
@@ -140,10 +140,9 @@ class Stack:
             generator=Drawn(here["deviates"].unbind(1)),
             device=self._device,
         )
-        found = {"plan": plan.actions, "std": plan.std, "doubt": plan.doubt, "value": plan.value, "valid": plan.valid}
-        for name, x in found.items():
-            if x is not None:
-                here[name].copy_(x)
+        here["plan"].copy_(plan.actions)
+        for name in ("std", "value", "valid", "stakes"):
+            here[name].copy_(getattr(plan, name))
         self._counts = torch.tensor([plan.evaluations, plan.iterations])
 
     @torch.no_grad()
@@ -208,7 +207,7 @@ class Stack:
             scale.copy_(torch.where(taken > 0, scales, scale))
             followed = sections["world"][:, : layout.sizes["slow"]]
             sections["slow"].lerp_(followed, config.target_rate * taken.unsqueeze(1))
-            metrics = terms.metrics | more | {"gradient_norm": norm}
+            metrics = terms.metrics | more | {"gradient_norm": norm, "value_scale": scales}
             here["errors"].copy_(terms.errors)
             for i, name in enumerate(METRICS):
                 if name in metrics:

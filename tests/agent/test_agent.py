@@ -107,16 +107,23 @@ def test_exploring_adds_noise_to_the_same_plan(planner):
     assert np.array_equal(acted(lambda x: agent.predict(x)[0]), explored)
 
 
-def test_where_all_promises_are_alike_exploring_is_random():
-    agent = tiny_agent().use_planner(planner="mppi", indifference=1e9)
+def test_where_less_is_at_stake_than_a_share_of_the_values_exploring_is_random():
+    agent = tiny_agent().use_planner(planner="mppi", doubt=0.5)
     shake(agent.model)
     noise = np.array([0.3, -0.7])
-    assert np.allclose(agent.act(np.ones(5), explore=True, noise=noise), noise, atol=1e-5)
-    assert agent.last_plan.actions.abs().max() > 1e-4
+
+    def explored(scale, **changes):
+        agent.use_planner(**changes).seed(0)
+        agent.value_scale = scale
+        return agent.act(np.ones(5), explore=True, noise=noise)
+
+    assert np.allclose(explored(1e9), noise, atol=1e-5)
     agent.reset()
-    assert not np.allclose(
-        agent.use_planner(indifference=0.0).act(np.ones(5), explore=True, noise=noise), noise, atol=1e-2
-    )
+    plan = agent.plan(np.ones(5))
+    assert plan.actions.abs().max() > 1e-4  # the search did choose something
+    around = explored(1e-9)
+    assert not np.allclose(around, noise, atol=1e-2)
+    assert np.array_equal(explored(1e9, doubt=0.0), around)
 
 
 def test_predict_carries_its_state_and_forgets_it_where_an_episode_starts():

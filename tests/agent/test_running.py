@@ -17,7 +17,8 @@ from tests.agent.toy import Point, shake, tiny_agent
 def plan_of(first: float, batch: int = 1, elites: torch.Tensor | None = None) -> Plan:
     actions = torch.full((batch, 3, 2), first) + torch.arange(3.0).view(1, 3, 1) / 10
     value = torch.zeros(batch)
-    return Plan(actions, value, torch.full_like(actions, 0.5), 7, 1, torch.ones(batch, dtype=torch.bool), elites)
+    valid = torch.ones(batch, dtype=torch.bool)
+    return Plan(actions, value, torch.full_like(actions, 0.5), 7, 1, valid, value, elites)
 
 
 class Recorder:
@@ -47,17 +48,23 @@ def test_a_plan_is_carried_out_for_as_many_decisions_as_wanted():
     assert torch.equal(search.given[1][0].actions, plan_of(0.1).shift(2).actions)
 
 
-def test_whoever_explores_carries_out_less_of_what_is_in_doubt():
-    made = replace(plan_of(0.4, batch=2), doubt=torch.tensor([1.0, 0.5]))
+def test_what_is_carried_out_is_gone_on_from():
+    search, made = Recorder(plan_of(0.4), plan_of(0.8)), []
     planning = PlanningConfig(horizon=3, replan_every=2)
-    sure = decide(planning, None, 2, Recorder(made))
-    first = decide(planning, None, 2, Recorder(made), explore=True)
-    second = decide(planning, first.running, 2, Recorder(), explore=True)
-    assert first.plan is made
-    assert torch.equal(sure.action, made.actions[:, 0])
-    for decision, planned in ((first, made.actions[:, 0]), (second, made.actions[:, 1])):
-        torch.testing.assert_close(decision.action, planned * torch.tensor([[0.0], [0.5]]))
-        assert torch.equal(decision.std, made.std[:, 0])
+
+    def carry_out(plan):
+        made.append(plan)
+        return replace(plan, actions=plan.actions / 2, std=plan.std * 2)
+
+    running, actions = None, []
+    for _ in range(3):
+        decision = decide(planning, running, 1, search, carry_out)
+        running = decision.running
+        actions.append(decision.action[0, 0].item())
+        assert torch.equal(decision.std, torch.full((1, 2), 1.0))
+        assert decision.plan is None or decision.plan is made[-1]
+    assert actions == pytest.approx([0.2, 0.25, 0.4])
+    assert torch.equal(search.given[1][0].actions, (plan_of(0.4).shift(2)).actions / 2)
 
 
 def test_another_number_of_environments_begins_anew():

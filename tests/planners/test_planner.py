@@ -1,5 +1,7 @@
 """What is no promise of every planner: plans, knobs, what the loop keeps, and what tells CEM from MPPI."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,8 +10,9 @@ from planners import Gaussian, Plan, PlannerError, Scored
 from tests.planners.toy import bowl, seeded, uniform
 
 
-def plan_of(actions: torch.Tensor) -> Plan:
-    return Plan(actions, torch.zeros(len(actions)), torch.ones_like(actions), 1, 1, torch.ones(len(actions)).bool())
+def plan_of(actions: torch.Tensor, elites: torch.Tensor | None = None) -> Plan:
+    nothing = torch.zeros(len(actions))
+    return Plan(actions, nothing, torch.ones_like(actions), 1, 1, nothing == 0, nothing, elites)
 
 
 def test_shift_moves_the_plan_one_decision_on():
@@ -41,8 +44,6 @@ def test_a_plan_can_be_the_next_warm_start():
         {"keep": 0},
         {"min_std": 0.0},
         {"initial_std": float("nan")},
-        {"indifference": -1.0},
-        {"indifference": float("nan")},
         {"min_std": 2.0},
         {"execute": "worst"},
         {"remember": -1},
@@ -143,60 +144,39 @@ def test_nothing_is_learned_from_bad_scores(name):
     torch.testing.assert_close(plan.std, torch.full((1, 3, 2), 0.7), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["cem", "cmaes", "icem", "mppi", "predictive"])
+@pytest.mark.parametrize("name", planners.names())
 @pytest.mark.parametrize("knots", [None, 2])
-def test_where_candidates_promise_alike_the_plan_is_as_unsure_as_the_search_was(name, knots):
-    sizes = {"horizon": 3, "action_dim": 2, "samples": 64, "initial_std": 0.7, "knots": knots}
-    # Of the first environment nothing depends on the action but a model's errors, of the second one everything.
-    scale = torch.tensor([1e-6, 1e6]).reshape(2, 1)
-    plans = [
-        planners.make(name, indifference=much, **sizes).plan(
-            lambda a: scale * bowl(0.3)(a), batch=2, generator=seeded(0)
-        )
-        for much in (0.0, 1.0)
-    ]
-    for field in ("actions", "value", "valid"):
-        assert torch.equal(*(getattr(plan, field) for plan in plans))
-    assert plans[0].doubt is None
-    torch.testing.assert_close(plans[1].doubt, torch.tensor([1.0, 0.0]), rtol=0, atol=1e-4)
-    knowing_nothing = planners.make(name, **sizes).plan(lambda a: torch.full(a.shape[:2], torch.nan))
-    torch.testing.assert_close(plans[1].std[:1], knowing_nothing.std, rtol=0, atol=1e-4)
-    assert torch.equal(plans[1].std[1], plans[0].std[1])
-    if name != "predictive":
-        assert (plans[0].std[0] < 0.65).all()
-
-
-def test_in_between_the_plan_is_unsure_in_proportion():
+def test_a_plan_tells_what_is_at_stake(name, knots):
+    """How much more the best of what is drawn first promises than the median, not how the search ends."""
     drawn = []
 
     def score(actions):
-        values = bowl(0.3)(actions)
-        drawn.append(values[:, 1:])  # after the warm start
+        values = torch.tensor([1e-6, 1e6]).reshape(2, 1) * bowl(0.3)(actions)
+        drawn.append(values[:, 1:].detach())  # after the warm start
         return values
 
-    sizes = {"horizon": 3, "action_dim": 2, "samples": 63, "initial_std": 0.7}
-    sure = planners.make("mppi", **sizes).plan(score, generator=seeded(0))
-    stakes = drawn[0].max() - drawn[0].median()
-    plan = planners.make("mppi", indifference=4 * float(stakes), **sizes).plan(score, generator=seeded(0))
-    torch.testing.assert_close(plan.doubt, torch.tensor([0.75]))
-    torch.testing.assert_close(plan.std, 0.25 * sure.std + 0.75 * 0.7)
-    torch.testing.assert_close(plan.doubted().actions, 0.25 * sure.actions)
-    assert torch.equal(plan.doubted().std, plan.std)
-    assert plan.doubted().doubted().actions.equal(plan.doubted().actions)  # it is doubted once
-    assert sure.doubted() is sure
+    planner = planners.make(name, horizon=3, action_dim=2, samples=63, knots=knots)
+    plan = planner.plan(score, batch=2, generator=seeded(0))
+    expected = drawn[0].amax(dim=1) - drawn[0].median(dim=1).values
+    assert (expected > 0).all()
+    torch.testing.assert_close(plan.stakes, expected)
 
 
-def test_bad_candidates_say_nothing_of_the_others():
-    planner = planners.make("mppi", horizon=3, action_dim=2, samples=63, initial_std=0.7, indifference=1e-3)
+def test_less_at_stake_is_explored_more_widely_and_less_around_the_plan():
+    stakes = torch.tensor([0.0, 1.0, 3.0, 4.0, 9.0])
+    plan = replace(plan_of(torch.full((5, 3, 2), 0.8)), std=torch.full((5, 3, 2), 0.2), stakes=stakes)
+    explored = plan.doubted(least=4.0, std=1.0)
+    torch.testing.assert_close(explored.actions[:, 0, 0], torch.tensor([0.0, 0.2, 0.6, 0.8, 0.8]))
+    torch.testing.assert_close(explored.std[:, 2, 1], torch.tensor([1.0, 0.8, 0.4, 0.2, 0.2]))
+    for name in ("value", "valid", "stakes"):
+        assert getattr(explored, name) is getattr(plan, name)
+
+
+def test_nothing_is_at_stake_among_bad_candidates_and_they_say_nothing_of_the_others():
+    planner = planners.make("mppi", horizon=3, action_dim=2, samples=63)
+    assert (planner.plan(lambda a: torch.full(a.shape[:2], torch.nan)).stakes == 0).all()
     bad = lambda a: torch.where(torch.arange(a.shape[1]) % 4 > 0, torch.nan, bowl(0.3)(a))  # noqa: E731
-    plan = planner.plan(bad, generator=seeded(0))
-    assert (plan.std < 0.6).all()
-
-
-def test_a_planner_without_a_distribution_has_no_spread_to_widen():
-    plan = planners.make("shooting", horizon=3, action_dim=2, indifference=1.0).plan(lambda a: 0 * bowl(0.3)(a))
-    assert (plan.std == 0).all()
-    assert (plan.doubt == 1).all()
+    assert (planner.plan(bad, generator=seeded(0)).stakes > 1e9).all()
 
 
 def test_cmaes_stays_near_the_box_where_the_best_lies_outside():
@@ -237,8 +217,7 @@ def test_mean_or_best_is_executed(execute):
 
 def test_what_is_shifted_out_is_shifted_in_the_memory_too():
     elites = uniform(0, 1, 2, 3, 2)
-    plan = Plan(uniform(1, 1, 3, 2), torch.zeros(1), torch.ones(1, 3, 2), 1, 1, torch.ones(1).bool(), elites)
-    moved = plan.shift(2).elites
+    moved = plan_of(uniform(1, 1, 3, 2), elites).shift(2).elites
     assert torch.equal(moved[:, :, 0], elites[:, :, 2])
     assert (moved[:, :, 1:] == 0).all()
     assert plan_of(uniform(1, 1, 3, 2)).shift().elites is None

@@ -90,7 +90,7 @@ def warm_plan(knobs, batch: int, seed: int, remembered: int) -> Plan:
     shape = (knobs["horizon"], knobs["action_dim"])
     actions, elites = uniform(seed, batch, *shape), uniform(seed + 1, batch, remembered, *shape)
     nothing = torch.zeros(batch)
-    return Plan(actions, nothing, torch.ones_like(actions), 1, 1, nothing == 0, elites)
+    return Plan(actions, nothing, torch.ones_like(actions), 1, 1, nothing == 0, nothing, elites)
 
 
 def assert_same(one: Plan, two: Plan):
@@ -98,6 +98,7 @@ def assert_same(one: Plan, two: Plan):
     assert torch.equal(one.value, two.value)
     assert torch.equal(one.std, two.std)
     assert torch.equal(one.valid, two.valid)
+    assert torch.equal(one.stakes, two.stakes)
     assert (one.evaluations, one.iterations) == (two.evaluations, two.iterations)
     assert (one.elites is None) == (two.elites is None)
     assert one.elites is None or torch.equal(one.elites, two.elites)
@@ -202,7 +203,8 @@ def test_inputs_outside_the_box_are_brought_into_it(name, value):
 def test_the_inputs_are_left_alone(name):
     warm, proposals, elites = (torch.full(shape, 3.0) for shape in [(1, 2, 2), (1, 2, 2, 2), (1, 3, 2, 2)])
     planner = planners.make(name, horizon=2, action_dim=2, samples=8, remember=2)
-    plan = Plan(warm, torch.zeros(1), torch.ones(1, 2, 2), 1, 1, torch.ones(1, dtype=torch.bool), elites)
+    nothing = torch.zeros(1)
+    plan = Plan(warm, nothing, torch.ones(1, 2, 2), 1, 1, nothing == 0, nothing, elites)
     for start in (warm, plan):
         planner.plan(lambda a: a.sum(dim=(2, 3)), warm_start=start, proposals=proposals)
     for given_tensor in (warm, proposals, elites):
@@ -327,7 +329,7 @@ def test_an_environment_is_planned_for_alike_whatever_shares_its_batch(name, kno
     goals = uniform(seed + 2, 3, 1, 1, knobs["action_dim"])
     together = planner.plan(bowl(goals), 3, warm, generator=seeded(seed))
     for i in range(3):
-        parts = ("actions", "value", "std", "valid", "elites")
+        parts = ("actions", "value", "std", "valid", "stakes", "elites")
         own = replace(warm, **{part: getattr(warm, part)[i : i + 1] for part in parts})
         alone = planner.plan(bowl(goals[i : i + 1]), 1, own, generator=seeded(seed))
         torch.testing.assert_close(together.actions[i], alone.actions[0], atol=1e-4, rtol=1e-4)

@@ -161,7 +161,7 @@ class Agent:
         Args:
             observation: (O,) or (B, O), finite.
             explore: draw from around the plan, as training does, in place of its mean; and at random where all
-                candidates promise alike, see `PlanningConfig.doubt`.
+                candidates promise alike, see `PlanningConfig`.
             noise: (A,) or (B, A) standard normal deviates to explore with; None to draw them here.
 
         Returns:
@@ -273,9 +273,8 @@ class Agent:
             return action.cpu().numpy(), decision.plan, decision.running
 
     def _to_explore(self, plan: Plan) -> Plan:
-        """What to explore around."""
-        least = self.planning.doubt * self.value_scale
-        return plan.doubted(least, std=1.0) if least else plan
+        """What to explore around, and how widely."""
+        return plan.widened(self.planning.indifference).doubted(self.planning.doubt * self.value_scale)
 
     @contextlib.contextmanager
     def _without_gradients(self) -> Iterator[None]:

@@ -80,10 +80,11 @@ class PlanningConfig:
             of all depths (EfficientTDMPC, arXiv 2605.16692); or `own`, of all depths and of the state now, for the
             candidate's own next action. The other two value states for the policy prior's, which keeps a search where
             it is for what the prior would do there, and nobody does, so that no experience ever corrects that value.
-        doubt: relative to the range of the values that are learned from: where the best candidate promises less than
-            that more than the median one, exploration is in proportion wider than the search came to be, and less
-            around what it chose; where all promise the same, it is random. There a search follows its model's errors,
-            always the same way, and noise finds more. 0 for never.
+        indifference: in units of return: where the best candidate promises less than that more than the median one,
+            exploration is wider than the search came to be, in proportion. 0 for never.
+        doubt: relative to the range of the values that are learned from: where it promises less than that more,
+            exploration is in proportion less around what the search chose, too; where all promise the same, it is
+            random. There a search follows its model's errors, always the same way, and noise finds more. 0 for never.
         pessimism: which of the ensemble's values imagined states have: 0 their mean, 1 the smallest, and in between. A
             search finds the states whose values err upwards; what the members don't agree on is where they may.
         knots: actions searched for, evenly over the horizon; None for one a decision.
@@ -102,6 +103,7 @@ class PlanningConfig:
     elites: int = 24
     proposals: int = 16
     bootstrap: Bootstrap = "own"
+    indifference: float = 1.0
     doubt: float = 0.01
     pessimism: float = 0.0
     knots: int | None = None
@@ -121,6 +123,7 @@ class PlanningConfig:
             _within(self, "planning.", 1e-3, 1e9, "budget_ms")
         _within(self, "planning.", 1, 100_000, "samples", "elites")
         _within(self, "planning.", 0, 100_000, "proposals")
+        _within(self, "planning.", 0, 1e9, "indifference")
         _within(self, "planning.", 0, 1, "doubt", "pessimism")
 
     def make(self, action_dim: int) -> planners.Planner | None:
@@ -132,7 +135,7 @@ class PlanningConfig:
         if self.planner == "policy":
             return None
         # What is left comes under the same name on both sides.
-        ours = {"planner", "proposals", "bootstrap", "doubt", "pessimism", "replan_every", "budget_ms"}
+        ours = {"planner", "proposals", "bootstrap", "indifference", "doubt", "pessimism", "replan_every", "budget_ms"}
         knobs = {name: x for name, x in vars(self).items() if name not in ours and x is not None}
         return planners.make(self.planner, action_dim=action_dim, **knobs)
 

@@ -11,8 +11,7 @@ function: it reads no files, knows nothing of the code of today, and is not chan
     5  likewise, of schema 4; and is without two settings that came to nothing, which no agent that ships had changed.
     6  is without residual encoders, which lost their ablation. An agent that has one is refused.
     7  says how much of the actions taken the policy imitates. It was all of them, alike.
-    8  measures by the range of values how little must be at stake for exploration to be random. Before, that was in
-       units of return, the same for all tasks, and exploration around what the search chose.
+    8  says where exploration is random. It never was.
 """
 
 from collections.abc import Callable
@@ -119,9 +118,7 @@ def _config_from_6(old: Description) -> Description:
 
 
 def _config_from_7(old: Description) -> Description:
-    planning = _part(old, "planning")
-    wide = bool(planning.pop("indifference", 0.0))
-    return old | {"planning": {"doubt": 0.01 if wide else 0.0} | planning}
+    return old | {"planning": {"doubt": 0.0} | _part(old, "planning")}
 
 
 def _part(config: Description, name: str) -> Description:

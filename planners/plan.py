@@ -55,19 +55,23 @@ class Plan:
         elites = None if self.elites is None else moved(self.elites)
         return replace(self, actions=moved(self.actions), std=moved(self.std), elites=elites)
 
-    def doubted(self, least: float, std: float) -> "Plan":
-        """The plan to explore around: the less is at stake, the nearer to zero with a standard deviation of `std`.
+    def widened(self, least: float) -> "Plan":
+        """The plan with wider noise where less than `least` is at stake: where nothing is, as wide as at random, 1.
 
-        Where candidates promise much the same, a search chooses by its model's errors, and those are alike from one
-        decision to the next: whoever explores around what it chose sees little else than where that leads.
-
-        Args:
-            least: that must be at stake for the plan to stay as it is; between that and nothing it changes in
-                proportion.
-            std: what actions at random have.
-
-        Returns:
-            The plan with other `actions` and `std`; `value` is still that of the plan as it was.
+        In between, it is in proportion. A `least` of 0 leaves everything as it is.
         """
-        doubt = (1 - self.stakes / least).clamp(0, 1)[:, None, None]
-        return replace(self, actions=self.actions * (1 - doubt), std=self.std + doubt * (std - self.std))
+        return replace(self, std=self.std + self._alike(least) * (1 - self.std))
+
+    def doubted(self, least: float) -> "Plan":
+        """The plan to explore around where less than `least` is at stake: nearer to zero, and with wider noise.
+
+        Where candidates promise the same, a search chooses by its model's errors, and those are alike from one decision
+        to the next: whoever explores around what it chose sees little else than where that leads.
+        """
+        return replace(self.widened(least), actions=self.actions * (1 - self._alike(least)))
+
+    def _alike(self, least: float) -> Float[Tensor, "B 1 1"]:
+        """From 0, where `least` is at stake, to 1, where nothing is."""
+        if not least:
+            return torch.zeros_like(self.stakes)[:, None, None]
+        return (1 - self.stakes / least).clamp(0, 1)[:, None, None]

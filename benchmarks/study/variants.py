@@ -74,7 +74,8 @@ _ALL = (
             *("--updates-per-decision", "1", "--random-steps", "5000", "--noise-time", "0"),
             *("--learner.returns", "single", "--learner.contrast-weight", "0", "--learner.no-slow-encoder"),
             *("--learner.imitation-weight", "0", "--learner.priority-exponent", "0", "--learner.weight-decay", "0"),
-            *("--model.reward-head", "own", "--planning.bootstrap", "last", "--planning.doubt", "0"),
+            *("--model.reward-head", "own", "--planning.bootstrap", "last", "--planning.indifference", "0"),
+            *("--planning.doubt", "0"),
         ),
         kind="control",
     ),
@@ -92,8 +93,13 @@ _ALL = (
         ("--planning.bootstrap", "mean"),
     ),
     Variant(
+        "no-indifference",
+        "What does exploring widely add, where all candidates promise alike?",
+        ("--planning.indifference", "0"),
+    ),
+    Variant(
         "no-doubt",
-        "What does exploring at random add, where all candidates promise alike?",
+        "What does it add there not to explore around what the search chose?",
         ("--planning.doubt", "0"),
     ),
     Variant(

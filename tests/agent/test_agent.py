@@ -108,7 +108,7 @@ def test_exploring_adds_noise_to_the_same_plan(planner):
 
 
 def test_where_less_is_at_stake_than_a_share_of_the_values_exploring_is_random():
-    agent = tiny_agent().use_planner(planner="mppi", doubt=0.5)
+    agent = tiny_agent().use_planner(planner="mppi", indifference=0.0, doubt=0.5)
     shake(agent.model)
     noise = np.array([0.3, -0.7])
 
@@ -118,12 +118,13 @@ def test_where_less_is_at_stake_than_a_share_of_the_values_exploring_is_random()
         return agent.act(np.ones(5), explore=True, noise=noise)
 
     assert np.allclose(explored(1e9), noise, atol=1e-5)
-    agent.reset()
-    plan = agent.plan(np.ones(5))
-    assert plan.actions.abs().max() > 1e-4  # the search did choose something
+    assert agent.last_plan.actions.abs().max() > 1e-4  # the search did choose something
     around = explored(1e-9)
     assert not np.allclose(around, noise, atol=1e-2)
     assert np.array_equal(explored(1e9, doubt=0.0), around)
+    # Indifference is in units of return, and stays around what was chosen.
+    wide = explored(1e-9, indifference=1e9)
+    assert np.allclose(wide, (agent.last_plan.actions[0, 0].numpy() + noise).clip(-1, 1), atol=1e-5)
 
 
 def test_predict_carries_its_state_and_forgets_it_where_an_episode_starts():

@@ -322,24 +322,15 @@ def test_a_state_that_is_none(stopped, text):
 
 def test_a_state_from_before_a_setting_goes_on_as_it_was(stopped):
     state = json.loads(state_file(stopped).read_text())
-    del state["sha256"], state["config"]["planning"]["doubt"], state["config"]["compile"]
+    del state["sha256"], state["config"]["compile"]
+    del state["config"]["planning"]["indifference"], state["config"]["planning"]["doubt"]
     state["schema"] = 2
     state["sha256"] = content_sha256(state)
     state_file(stopped).write_text(json.dumps(state))
     config = resume.read(stopped).config
-    assert (config.planning.doubt, config.compile) == (0, False)
+    assert (config.planning.indifference, config.planning.doubt, config.compile) == (0, 0, False)
     trainer(stopped, replace(config, steps=100)).resume()
     assert json.loads(state_file(stopped).read_text())["schema"] == resume.SCHEMA
-
-
-@pytest.mark.parametrize(("indifference", "doubt"), [(1.0, CONFIG.planning.doubt), (0.0, 0.0)])
-def test_a_state_that_measured_what_is_at_stake_in_units_of_return_goes_on_with_a_share(stopped, indifference, doubt):
-    state = json.loads(state_file(stopped).read_text())
-    del state["sha256"], state["config"]["planning"]["doubt"]
-    state["config"]["planning"]["indifference"] = indifference
-    state["schema"] = 6
-    state_file(stopped).write_text(json.dumps(state | {"sha256": content_sha256(state)}))
-    assert resume.read(stopped).config == replace(CONFIG, planning=replace(CONFIG.planning, doubt=doubt))
 
 
 def test_the_scale_of_values_that_exploring_goes_by_is_the_learner_s(stopped):

@@ -82,7 +82,8 @@ class Agent:
 
     Attributes:
         engine: where the model's part of planning is computed.
-        value_scale: range of the values that it learns from, at least 1, which is also an agent's that doesn't learn.
+        value_scale: range of the values that it learns from, in units of return and at least 1; 1 where it doesn't
+            learn.
     """
 
     def __init__(

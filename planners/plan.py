@@ -58,7 +58,7 @@ class Plan:
     def widened(self, least: float) -> "Plan":
         """The plan with wider noise where less than `least` is at stake: where nothing is, as wide as at random, 1.
 
-        In between, it is in proportion. A `least` of 0 leaves everything as it is.
+        In between, it is in proportion. `least` is in the score's units, those of return; 0 leaves all as it is.
         """
         return replace(self, std=self.std + self._alike(least) * (1 - self.std))
 
@@ -66,7 +66,8 @@ class Plan:
         """The plan to explore around where less than `least` is at stake: nearer to zero, and with wider noise.
 
         Where candidates promise the same, a search chooses by its model's errors, and those are alike from one decision
-        to the next: whoever explores around what it chose sees little else than where that leads.
+        to the next: whoever explores around what it chose sees little else than where that leads. `least` is as for
+        `widened`; `value` stays that of the plan as it was.
         """
         return replace(self.widened(least), actions=self.actions * (1 - self._alike(least)))
 

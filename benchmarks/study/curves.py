@@ -9,7 +9,7 @@ from typing import Any
 from agent import AgentInfo, TrainConfig, describe
 from agent.checkpoint import write_atomically
 from agent.config import from_dict
-from benchmarks.study.variants import Variant, check_fit
+from benchmarks.study.variants import Variant, check_fit, configuration, fingerprint
 from preplay.card import read_metrics
 from preplay.errors import UsageError
 from preplay.text import file_name, place
@@ -75,7 +75,8 @@ def take_in(run: Path, variant: Variant, results: Path) -> Path:
         The file that was written.
 
     Raises:
-        UsageError: when the run is not finished, or was not trained as the variant is.
+        UsageError: when the run is not finished, was not trained as the variant is, or would stand beside curves of
+            the same name that weren't; see `check_same`.
     """
     description = describe(run)
     where, training = place(run), description["training"]
@@ -104,10 +105,12 @@ def take_in(run: Path, variant: Variant, results: Path) -> Path:
         "versions": training.get("versions"),
         "seconds": training.get("seconds_with_final_evaluation"),
         "updates_per_decision": config.updates_per_decision,
+        "settings": fingerprint(config),
     }
     kept = [{key: record[key] for key in _KEPT} for record in evaluations]
     kept += [{key: record[key] for key in _KEPT_AT_THE_END} for record in final]
     file = place_of(results, variant.name, task, config.seed, steps)
+    check_same(results, variant, file)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, ("\n".join(json.dumps(line) for line in (head, *kept)) + "\n").encode())
     return file
@@ -116,6 +119,26 @@ def take_in(run: Path, variant: Variant, results: Path) -> Path:
 def place_of(results: Path, variant: str, task: str, seed: int, steps: int | str) -> Path:
     """Where a run's curve is kept."""
     return results / variant / f"{file_name(task)}-seed{seed}-{steps}.jsonl"
+
+
+def check_same(results: Path, variant: Variant, but: Path | None = None) -> None:
+    """Makes sure that a variant's curves were trained with the settings that it has now: defaults change.
+
+    Args:
+        results: where curves are kept.
+        variant: whose.
+        but: a file that doesn't matter, since it is about to be replaced.
+
+    Raises:
+        UsageError: when some were not.
+    """
+    wanted = fingerprint(configuration(variant))
+    for file in sorted((results / variant.name).glob("*.jsonl")):
+        if file != but and read_file(file).head.get("settings") != wanted:
+            raise UsageError(
+                f"{place(file)} was trained with other settings than variant {variant.name!r} has now; keep the new "
+                "curves apart, with --results"
+            )
 
 
 def covered(results: Path, variant: str, task: str, seed: int, steps: int) -> bool:

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from benchmarks.study import tasks, variants
-from benchmarks.study.curves import covered, read_file, take_in
+from benchmarks.study.curves import check_same, covered, read_file, take_in
 from benchmarks.study.runs import Job
 from preplay.errors import UsageError, sentence_of
 from preplay.text import place
@@ -61,6 +61,8 @@ class Train:
         if min(self.seeds) < 0:
             raise UsageError(f"--seeds has {min(self.seeds)}; expected 0 or more")
         jobs = self._jobs()
+        for variant in {job.variant for job in jobs}:
+            check_same(self.results, variant)
         with _signals() as received:
             failed = run_all(jobs, self.results, self.workers, received)
         if received:

@@ -1,6 +1,8 @@
 """What is compared: the agent as it is, controls that bound what a claim may say, and ablations."""
 
 import functools
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -165,6 +167,12 @@ def check_fit(config: TrainConfig, info: AgentInfo, variant: Variant, where: str
                 f"the run in {where!r} has {name} {value}, and variant {variant.name!r} has {wanted[name]}; "
                 "it belongs to another variant, or to other defaults"
             )
+
+
+def fingerprint(config: TrainConfig) -> str:
+    """Twelve hexadecimal digits that are the same for settings that may belong to runs of one variant."""
+    fixed = sorted((name, value) for name, value in _flat(to_dict(config)) if name not in _FREE)
+    return hashlib.sha256(json.dumps(fixed).encode()).hexdigest()[:12]
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

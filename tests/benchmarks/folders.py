@@ -25,6 +25,9 @@ def save_curve(results, task, last, seed=0, variant="full", steps=100_000, prior
     head = {"kind": "run", "task": task, "seed": seed, "variant": variant, "steps": steps, "dirty": False}
     head |= {"command": f"preplay train {task}", "commit": "abc", "resumed": [], "date": "2026-01-01", "machine": "m"}
     head |= {"versions": {}, "seconds": 60.0, "updates_per_decision": 1}
+    known = variants.VARIANTS.get(variant)
+    if known is not None and known.until is None:
+        head["settings"] = variants.fingerprint(variants.configuration(known))
     file = results / variant / f"{task}-seed{seed}-{steps}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(line) + "\n" for line in (head, *records(steps, last, prior))))

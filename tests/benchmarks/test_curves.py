@@ -76,6 +76,19 @@ def test_a_run_of_another_kind_is_refused(study, tmp_path, changes, said):
     assert not (tmp_path / "r").exists()
 
 
+def test_curves_of_other_defaults_stay_apart(study, tmp_path):
+    """What was taken in before a default changed says nothing of the agent with the new one."""
+    results = tmp_path / "r"
+    file = save_curve(results, "cheetah-run", 1)
+    file.write_text(file.read_text().replace('"settings": "', '"settings": "0'))
+    said = "full/cheetah-run-seed0-100000.jsonl was trained with other settings", "--results"
+    assert_one_sentence(study("add", save_run(tmp_path / "run"), "--results", results), *said)
+    assert_one_sentence(study("train", "--tasks", "cheetah-run", "--results", results), *said)
+    # Of a run that is taken in again, the file is about to be replaced.
+    assert study("add", save_run(tmp_path / "again", task="cheetah-run", steps=100_000), "--results", results)[0] == 0
+    assert [curve.planned["mean_return"] for curve in read(results)] == [90.0]
+
+
 @pytest.mark.parametrize("damage", ["", "{", "{}\n{}\n", "[]\n"])
 def test_a_damaged_curve_is_named(tmp_path, damage):
     file = save_curve(tmp_path, "walker-run", 1)

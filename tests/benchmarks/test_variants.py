@@ -43,6 +43,12 @@ def test_what_a_run_is_watched_with_makes_no_variant():
     full = variants.find("full")
     config = replace(variants.configuration(full), steps=7, seed=3, evaluate_every=5, threads=2)
     variants.check_fit(config, WALKER_RUN, full, "run")
+    assert variants.fingerprint(config) == variants.fingerprint(variants.configuration(full))
+
+
+def test_variants_are_told_apart_by_their_settings():
+    found = {variants.fingerprint(variants.configuration(variant)) for variant in TODAY.values()}
+    assert len(found) == len(TODAY)
 
 
 def test_other_evaluation_episodes_make_no_pairs():

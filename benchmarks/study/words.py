@@ -19,6 +19,7 @@ def markdown(content: dict[str, Any], figures: Sequence[str]) -> str:
     retired = content["retired"]
     parts = [
         "# The study",
+        *_which(content["runs"]),
         "Made by `python -m benchmarks.study report` from the curves in this folder and from "
         "`benchmarks/reference/hard8.csv`. Steps are environment steps, action repeat included; returns are those of "
         "the agent as it was at those steps, no checkpoint was selected. On their way agents are evaluated on "
@@ -30,7 +31,8 @@ def markdown(content: dict[str, Any], figures: Sequence[str]) -> str:
         "Pairs have the same task, training seed, steps and evaluation episodes; the difference is what the full agent "
         "has more. Where it was evaluated on its way, to more steps, both count the episodes that it had there. For "
         "TD-MPC2 its authors' mean stands in each pair, taken as given. Intervals are over training seeds: a task with "
-        "one does not widen them, and with two they are no more than the range.",
+        "one does not widen them, and with two they are no more than the range. Rows are of different tasks: compare "
+        "within a row.",
         *_comparisons(controls),
         "## Ablations",
         *(f"![{name.removesuffix('.png')}]({name})" for name in figures if name.startswith("ablations")),
@@ -39,6 +41,16 @@ def markdown(content: dict[str, Any], figures: Sequence[str]) -> str:
         *_runs(content["runs"]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _which(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Of which commits the agent is that is called preplay here."""
+    full = [run for run in runs if run["variant"] == "full"]
+    begun = [run["commit"] for run in full] + [sitting["commit"] for run in full for sitting in run["resumed"]]
+    commits = ", ".join(f"`{commit}`" for commit in dict.fromkeys(begun) if commit)
+    return (
+        [f"preplay (`full` below) is what `preplay train` does by default at these commits: {commits}."] if full else []
+    )
 
 
 def _main(content: dict[str, Any]) -> list[str]:
@@ -134,7 +146,7 @@ def _comparisons(rows: Sequence[dict[str, Any]]) -> list[str]:
 def _runs(runs: Sequence[dict[str, Any]]) -> list[str]:
     """How long each run took, and where it comes from."""
     speed = [
-        [run["variant"], run["task"], run["seed"], f"{run['steps']:,}", _number(run["seconds"]),
+        [run["variant"], run["task"], run["seed"], f"{run['steps']:,}", _place(run), _number(run["seconds"]),
          _number(run["milliseconds"], 1), _number(run["return"]), _number(run["prior"])]
         for run in runs
     ]  # fmt: skip
@@ -142,16 +154,31 @@ def _runs(runs: Sequence[dict[str, Any]]) -> list[str]:
         [f"[{run['file']}]({run['file']})", f"`{run['command']}`", _commit(run), run["date"], run["machine"]]
         for run in runs
     ]
+    headers = [
+        "variant",
+        "task",
+        "seed",
+        "steps",
+        "begun on",
+        "seconds",
+        "ms a decision, p50",
+        "return",
+        "policy prior",
+    ]
     return [
         "## Speed",
         "Seconds hold evaluations, and are of one process with one thread, with others beside it; `overlapped` takes "
-        "two threads. Where the command says `--device cuda`, those up to the first commit that it went on at are of "
-        "many runs together on a GPU.",
-        _table(["variant", "task", "seed", "steps", "seconds", "ms a decision, p50", "return", "policy prior"], speed),
+        "two threads. As far as a run was on a GPU, they are those of all that were trained together there.",
+        _table(headers, speed),
         "## Where the curves come from",
         "A + marks a source tree with changes that were not committed.",
         _table(["curve", "command", "commit", "date", "machine"], origins),
     ]
+
+
+def _place(run: dict[str, Any]) -> str:
+    """What kind of processor a run began on."""
+    return "GPU" if "--device cuda" in run["command"] else "CPU"
 
 
 def _commit(run: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from agent.slow_networks import SlowNetworks
 from agent.world_model import WorldModel
 
 POLICY_EPSILON = 1e-5  # of the policy's Adam
-DIVERGED = "the losses or the critic's targets are NaN or infinite"
+DIVERGED = "the losses, their gradients or the critic's targets are NaN or infinite"
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ class Learner:
             policy_loss: likewise.
 
         Raises:
-            DivergedError: when the loss or the critic's targets are NaN or infinite; nothing has changed then.
+            DivergedError: when the loss, the critic's targets or a gradient are NaN or infinite; nothing has changed
+                then, or, where it is a gradient of the policy, nothing but the rest of the model.
         """
         lesson, noise = self.draw(batch)
         world = world_loss(self.model, self.slow, self.config, lesson, noise)
@@ -130,6 +131,8 @@ class Learner:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+        if not torch.isfinite(norm):
+            raise DivergedError(DIVERGED)
         optimizer.step()
         return norm
 

@@ -142,25 +142,24 @@ def policy_loss(
     policy learns to do what nobody has tried, of which values are overestimated, or nothing, where none has been earned
     yet. With it, where it is of all actions, the policy is held back by what was done when less was known.
 
-    It learns on `latents` (M, L), those of the states that the sequences begin with. `scale` is what values are divided
-    by where it is 1 or more (DreamerV3, arXiv 2301.04104), and is returned, with the loss and diagnostics, as it
-    follows their range.
+    It learns on `latents` (M, L), those of the states that the sequences begin with. `scale`, 1 or more, is what values
+    are divided by (DreamerV3, arXiv 2301.04104), and is returned, with the loss and diagnostics, as it follows their
+    range.
     """
     action, log_likelihood = model.act(latents, noise.policy)
     value = model.action_value(latents, action, frozen=True)
     scale = torch.lerp(scale, value_range(value.detach()), config.target_rate)
-    unit = scale.clamp(min=1)
-    loss = -(value / unit - config.entropy_weight * log_likelihood).mean()
+    loss = -(value / scale - config.entropy_weight * log_likelihood).mean()
     metrics = {"entropy": -log_likelihood.detach().mean()}
     if config.imitation_weight:
         distance = model.distance(action, lesson.actions[0])
         if config.imitation_temperature is not None:
             with torch.no_grad():
                 lack = (value - model.action_value(latents, lesson.actions[0])).clamp(min=0)
-                weight = torch.exp(-lack / (config.imitation_temperature * unit))
+                weight = torch.exp(-lack / (config.imitation_temperature * scale))
             distance = weight * distance
             metrics["imitated"] = weight.mean()
-        loss = loss + config.imitation_weight * (scale / unit) * distance.mean()
+        loss = loss + config.imitation_weight * distance.mean()
     return loss, scale, metrics | {"policy_loss": loss.detach()}
 
 

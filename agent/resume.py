@@ -33,7 +33,7 @@ SCHEMA = 7
 # A state of schema 2 holds a configuration as agents of schema 3 do, and so on.
 _TO_AGENTS = 1
 _FOLDER, _FILE, _STEM = "resume", "state.json", "state"
-_MOST = 2**20  # bytes of state.json
+_MOST = 2**26  # bytes of state.json
 _MOST_ELITES = 100_000
 
 
@@ -128,7 +128,11 @@ def amend(folder: Path, config: TrainConfig, info: AgentInfo, moment: Moment) ->
 def _describe(
     folder: Path, config: TrainConfig, info: AgentInfo, moment: Moment, tensors: dict[str, str | int]
 ) -> None:
-    """Replaces `state.json`."""
+    """Replaces `state.json`.
+
+    Raises:
+        ConfigError: when it would be larger than `read` reads.
+    """
     state = {
         "schema": SCHEMA,
         "config": to_dict(config),
@@ -137,7 +141,12 @@ def _describe(
         "tensors": tensors,
     }
     state["sha256"] = content_sha256(state)
-    write_atomically(folder / _FOLDER / _FILE, (json.dumps(state, indent=2, allow_nan=False) + "\n").encode())
+    data = (json.dumps(state, indent=2, allow_nan=False) + "\n").encode()
+    if len(data) > _MOST:
+        raise ConfigError(
+            f"the state of the run takes {len(data):,} bytes, and may take {_MOST:,}: see its observations"
+        )
+    write_atomically(folder / _FOLDER / _FILE, data)
 
 
 def read(folder: Path) -> RunState:

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from agent import resume
+from agent import description, resume
 from agent.agent import Agent, AgentInfo, configure_torch
 from agent.collecting import Beginning, Collector, Lived, sizes
 from agent.compiled import CompiledEngine
@@ -188,6 +188,8 @@ class Trainer:
     def _check_unused(self) -> None:
         if resume.exists(self.folder):
             raise ConfigError(f"{str(self.folder)!r} holds a training run already; resume it, or choose another folder")
+        if (self.folder / description.FILE).exists():
+            raise ConfigError(f"{str(self.folder)!r} holds an agent already; choose another folder")
 
     def _experience(self) -> Experience:
         config = self.config
@@ -255,7 +257,11 @@ class Trainer:
             if self.progress.step >= config.steps:
                 return
             if every and self.progress.step // every > counts.evaluations:
-                self._evaluate(log, self.agent, config.evaluation_episodes, "evaluation")
+                try:
+                    self._evaluate(log, self.agent, config.evaluation_episodes, "evaluation")
+                except TrainingStopped:
+                    self._save_state(log)  # its episodes are played anew, what was learned before is kept
+                    raise
                 self.save()
                 counts.evaluations = self.progress.step // every
             if self._decisions_left() < length:

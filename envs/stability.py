@@ -64,7 +64,7 @@ class StabilityGuard(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
         after = self._state()
         if before is not None and after is not None and (after[1] > before[1] or after[0] <= before[0]):
             return True
-        return not (np.isfinite(reward) and _finite(self.env.observation_space, observation))
+        return not (_fits(reward) and _finite(self.env.observation_space, observation))
 
 
 def _warnings(data: mujoco.MjData) -> int:
@@ -77,8 +77,14 @@ def _finite(space: spaces.Space[Any], observation: Any) -> bool:
     if isinstance(space, spaces.Tuple):
         return all(_finite(part, x) for part, x in zip(space, observation, strict=True))
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return bool(np.isfinite(observation).all())
+        return _fits(observation)
     return True
+
+
+def _fits(values: Any) -> bool:
+    """Whether all are finite in single precision, in which they are kept and learned from."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(np.asarray(values, np.float32)).all())
 
 
 def _physics_errors() -> tuple[type[BaseException], ...]:

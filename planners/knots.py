@@ -1,6 +1,6 @@
 """Action sequences with fewer degrees of freedom: knots, and what lies between them."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,11 @@ from planners.errors import PlannerError
 
 Interpolation = Literal["zero", "linear", "cubic"]
 INTERPOLATIONS = ("zero", "linear", "cubic")
+
+
+class _Matrices(NamedTuple):
+    expand: Float[Tensor, "H K"]
+    project: Float[Tensor, "K H"]
 
 
 class Knots:
@@ -28,24 +33,30 @@ class Knots:
 
     def __init__(self, horizon: int, count: int, interpolation: Interpolation) -> None:
         basis = torch.from_numpy(_basis(horizon, count, interpolation))
-        self._expand = basis.float()
-        self._project = torch.linalg.pinv(basis).float()
+        self._matrices = _Matrices(basis.float(), torch.linalg.pinv(basis).float())
+        # Kept where they were used: while a CUDA graph is recorded nothing may come from the CPU.
+        self._copies = {torch.device("cpu"): self._matrices}
 
     def expand(self, knots: Float[Tensor, "*S K A"]) -> Float[Tensor, "*S H A"]:
         """One action a decision. A spline may leave the box between its knots; it is clipped there."""
-        return (self._expand.to(knots.device) @ knots).clamp(-1, 1)
+        return (self._on(knots.device).expand @ knots).clamp(-1, 1)
 
     def project(self, actions: Float[Tensor, "*S H A"]) -> Float[Tensor, "*S K A"]:
         """The knots in the box that come near to given actions: least squares, clipped."""
-        return (self._project.to(actions.device) @ actions).clamp(-1, 1)
+        return (self._on(actions.device).project @ actions).clamp(-1, 1)
 
     def expand_std(self, std: Float[Tensor, "*S K A"]) -> Float[Tensor, "*S H A"]:
         """Standard deviations of the decisions' actions, for knots that vary independently."""
-        return (self._expand.to(std.device) ** 2 @ std**2).sqrt()
+        return (self._on(std.device).expand ** 2 @ std**2).sqrt()
 
     def pull_back(self, slopes: Float[Tensor, "*S H A"]) -> Float[Tensor, "*S K A"]:
         """Gradients with respect to the knots, from those with respect to the actions."""
-        return self._expand.T.to(slopes.device) @ slopes
+        return self._on(slopes.device).expand.T @ slopes
+
+    def _on(self, device: torch.device) -> _Matrices:
+        if device not in self._copies:
+            self._copies[device] = _Matrices(*(x.to(device) for x in self._matrices))
+        return self._copies[device]
 
 
 def _basis(horizon: int, count: int, interpolation: Interpolation) -> np.ndarray:

@@ -212,8 +212,8 @@ class Planner(ABC):
         search = self.init(self._project(start), generator)
         # Candidates, as they are searched for and as they are scored; without knots they are the same.
         kept = kept_actions = pool[:, :0]
-        kept_values = floor = None
-        first = pool[:, :0, 0, 0]  # values of what was drawn first
+        # Values: of those, of what was drawn first, and the best of what is not to be fallen short of.
+        kept_values = first = floor = pool[:, :0, 0, 0]
         evaluations = iterations = 0
         longest = 0.0
         while True:
@@ -226,13 +226,11 @@ class Planner(ABC):
                 kept = fresh[:, :0]
             fresh_values, slopes = self._assess(score, actions)
             evaluations += fresh.shape[1]
-            if floor is None:
+            if iterations == 0:
                 floor = fresh_values[:, : pool.shape[1]].amax(dim=1)
                 first = fresh_values[:, pool.shape[1] :]
-                values, candidates = fresh_values, fresh
-            else:
-                values = torch.cat([kept_values, fresh_values], dim=1)  # type: ignore[list-item]
-                candidates = torch.cat([kept, fresh], dim=1)
+            values = torch.cat([kept_values, fresh_values], dim=1)
+            candidates = torch.cat([kept, fresh], dim=1)
             top, index = values.topk(min(config.elites, values.shape[1]), dim=1)
             elites = elite_actions = _pick(candidates, index)
             if self._knots is not None:
@@ -241,6 +239,8 @@ class Planner(ABC):
             kept, kept_actions = elites[:, : config.keep], elite_actions[:, : config.keep]
             kept_values = top[:, : config.keep]
             iterations += 1
+            if deadline is not None and torch.device(device).type == "cuda":
+                torch.cuda.synchronize(device)  # or it would be known only when the work was handed over
             now = time.monotonic()
             longest = max(longest, now - began)
             if iterations == config.iterations or (deadline is not None and now + _FORECAST * longest > deadline):

@@ -125,9 +125,7 @@ def _run(options: Train, task: envs.Task, seed: int) -> Run:
     state = resume.read(folder)
     if state.info.task != task.name:
         raise UsageError(f"the run in {str(folder)!r} trains {state.info.task}, not {task.name}; choose another --out")
-    # One that was begun alone may have been left to choose, and chose the same.
-    known = replace(config, device=state.config.device) if state.moment.device == "cpu" else config
-    changed = changed_settings(known, state.config)
+    changed = changed_settings(config, state)
     if state.info.action_repeat != task.action_repeat:
         changed.append("action-repeat")
     if config.steps < state.config.steps:

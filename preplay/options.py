@@ -18,10 +18,11 @@ OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavio
 
 
 def value_of(arguments: Sequence[str], option: str) -> str | None:
-    """What an option is set to, before the arguments are parsed; None when it isn't there."""
+    """What an option is set to, before the arguments are parsed: the last time, as then; None when it isn't there."""
+    found = None
     for i, argument in enumerate(arguments):
         if argument == option and i + 1 < len(arguments):
-            return arguments[i + 1]
+            found = arguments[i + 1]
         if argument.startswith(f"{option}="):
-            return argument.removeprefix(f"{option}=")
-    return None
+            found = argument.removeprefix(f"{option}=")
+    return found

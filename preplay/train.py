@@ -16,6 +16,7 @@ import tyro
 
 import envs
 from agent import AgentInfo, Experience, TrainConfig, Trainer, TrainingStopped, logs, preset, resume
+from agent.agent import choose_device
 from agent.experience.merge import Merged
 from agent.resume import RunState
 from preplay.actors import check_time_limit
@@ -70,7 +71,11 @@ class Train:
         if run == "":
             raise UsageError("--resume is empty; expected the folder of a training run")
         if run is not None:
-            return Train("", config=resume.read(Path(run)).config)
+            state = resume.read(Path(run))
+            config = state.config
+            if config.device == "auto" and state.moment.device == "cpu" != choose_device("auto").type:
+                config = replace(config, device="cpu")  # what was chosen stays, also where torch finds a GPU now
+            return Train("", config=config)
         name = value_of(arguments, "--preset") or "small"
         task = tyro.MISSING if value_of(arguments, "--tasks") is None else ""
         return Train(task, preset=name, config=preset(name))
@@ -106,7 +111,7 @@ class Train:
         """A run from where it was saved last."""
         state = resume.read(folder)
         info, config = state.info, state.config
-        self._check_same(config, info)
+        self._check_same(state)
         if self.config.steps < config.steps:
             raise UsageError(f"the run is to take {config.steps} steps; --steps can only be more")
         if state.moment.finished and self.config.steps <= config.steps:
@@ -184,8 +189,9 @@ class Train:
 
         return fill
 
-    def _check_same(self, stored: TrainConfig, info: AgentInfo) -> None:
+    def _check_same(self, state: RunState) -> None:
         """Makes sure that nothing but `--steps` is to be different in a run that is resumed."""
+        info = state.info
         given = {
             "out": self.out is not None,
             "preset": self.preset != "small",
@@ -193,7 +199,7 @@ class Train:
             "action-repeat": self.action_repeat is not None,
         }
         changed = [name for name, is_given in given.items() if is_given]
-        changed += changed_settings(self.config, stored)
+        changed += changed_settings(self.config, state)
         if changed:
             raise UsageError(f"a run that is resumed keeps its settings; only --steps may be new, not --{changed[0]}")
         if self.task and envs.find(self.task).name != info.task:
@@ -247,9 +253,11 @@ def begin_sitting(state: RunState, now: dict[str, Any]) -> list[str]:
     ]
 
 
-def changed_settings(config: TrainConfig, stored: TrainConfig) -> list[str]:
-    """Names of the options that are not what they were, but for --steps."""
-    config = replace(config, steps=stored.steps)
+def changed_settings(config: TrainConfig, state: RunState) -> list[str]:
+    """Names of the options that are not what they were, but for --steps; the device that was chosen may be named."""
+    stored = state.config
+    device = stored.device if config.device == state.moment.device else config.device
+    config = replace(config, steps=stored.steps, device=device)
     names = [each.name for each in fields(TrainConfig) if getattr(config, each.name) != getattr(stored, each.name)]
     return [name.replace("_", "-") for name in names]
 

@@ -111,7 +111,11 @@ class Verify:
         floor_task = fixed["task"]
         folder = self.checkpoint
         if fixed["weights"] is not None and folder is None:
-            assert place is not None
+            if place is None:
+                raise UsageError(
+                    f"the comparison in {str(self.result)!r} doesn't say where the agent lies that it was made with; "
+                    "give its folder with --checkpoint"
+                )
             # The same agent may have shipped to another place.
             folder = Path(place) if Path(place).is_dir() else checkpoint_for(envs.find(floor_task), None)
         floor = cast(floor_task, "random", folder, device=fixed["device"], action_repeat=fixed["action_repeat"])

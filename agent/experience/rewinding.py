@@ -1,5 +1,6 @@
 """Saying where a store is, and going back there."""
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -78,6 +79,8 @@ def held_at(held: Held, offset: dict[str, Any], eviction: Eviction, folder: Path
     place = Segment(old.path, number, old.header, old.matrix[:rows], rows, False)
     stop = absorb(place, table)
     if stop.row != rows or stop.problem or place.last != total or (running and not stop.running):
+        raise missing
+    if any(one.lacks(other.number, other.header) for one, other in itertools.pairwise([*earlier, place])):
         raise missing
     # Nothing that could be sampled then may have been released.
     if not eviction.holds(held.segments, place):

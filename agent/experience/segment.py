@@ -56,6 +56,10 @@ class Segment:
         """Absolute number of the decision after its last one."""
         return self.header.first + self.decisions
 
+    def lacks(self, number: int, header: Header) -> int:
+        """How many decisions are missing at its end, by what the header of a segment with a higher number says."""
+        return max(header.first - self.last, 0) if number == self.number + 1 else 0
+
     def reserve(self, rows: int) -> None:
         """Makes room in memory for some more rows."""
         if self.rows + rows > len(self.matrix):

@@ -28,10 +28,15 @@ def verify(folder: Path, newest: Segment | None, on_progress: Callable[[int, int
     numbers = segment.numbers(folder)
     sizes = {n: os.stat(segment.segment_path(folder, n), follow_symlinks=False).st_size for n in numbers}
     done = 0
+    before: Segment | None = None
     for number in numbers:
         path = segment.segment_path(folder, number)
         try:
-            damage += _verify(path, number, newest is not None and newest.number == number)
+            place, found = _verify(path, number, newest is not None and newest.number == number)
+            if before and (lost := before.lacks(number, place.header)):
+                damage.append(f"{before.path.name} was cut short: {lost:,} of its decisions are missing")
+            damage += found
+            before = None if found else place
         except ExperienceError as error:
             damage.append(str(error))
         except FileNotFoundError:  # released meanwhile
@@ -42,7 +47,8 @@ def verify(folder: Path, newest: Segment | None, on_progress: Callable[[int, int
     return damage
 
 
-def _verify(path: Path, number: int, newest: bool) -> list[str]:
+def _verify(path: Path, number: int, newest: bool) -> tuple[Segment, list[str]]:
+    """A segment as it was read, as far as it is whole, and what is wrong with it."""
     file = segment.open_file(path)
     try:
         header = segment.read_header(file, path)
@@ -63,7 +69,7 @@ def _verify(path: Path, number: int, newest: bool) -> list[str]:
             at = HEADER_BYTES + stop.row * header.stride
             damage.append(f"record {stop.records + 1:,} of {path.name} (byte {at:,}) is damaged: {stop.problem}")
     if newest:
-        return damage
+        return place, damage
     name = segment.index_path(path).name
     if index is None:
         damage.append(f"{name} is missing, damaged or not the index of {path.name} as it is")
@@ -75,7 +81,7 @@ def _verify(path: Path, number: int, newest: bool) -> list[str]:
         or index.get("gaps") != place.gaps
     ):
         damage.append(f"{name} does not describe the episodes that {path.name} holds")
-    return damage
+    return place, damage
 
 
 def _records(path: Path, header: records.Header, matrix: np.ndarray) -> list[str]:

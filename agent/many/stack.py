@@ -187,12 +187,13 @@ class Stack:
 
         tensors = self._tensors(world, policy) | slow
         terms = self._networks.for_each(tensors, self._functions.world, lesson, *noise)
-        sound = torch.isfinite(terms.loss.detach() + terms.targets.sum(dim=(1, 2)))
-        taken = sound * self._active
         (gradient,) = torch.autograd.grad(terms.loss.sum(), world)
         with torch.no_grad():
+            norm = torch.linalg.vector_norm(gradient, dim=1)
+            sound = torch.isfinite(terms.loss.detach() + terms.targets.sum(dim=(1, 2)) + norm)
+            taken = sound * self._active
             sections["step"] += taken.unsqueeze(1)
-            norm = self._descend("world", gradient, taken, self._world_rate, 1e-8)
+            self._descend("world", gradient, norm, taken, self._world_rate, 1e-8)
 
         # The policy, on the values as they are now.
         policy = policy.requires_grad_()
@@ -203,7 +204,9 @@ class Stack:
         )
         (gradient,) = torch.autograd.grad(loss.sum(), policy)
         with torch.no_grad():
-            self._descend("policy", gradient, taken, self._policy_rate, POLICY_EPSILON)
+            policy_norm = torch.linalg.vector_norm(gradient, dim=1)
+            sound = sound & torch.isfinite(policy_norm)
+            self._descend("policy", gradient, policy_norm, sound * taken, self._policy_rate, POLICY_EPSILON)
             scale.copy_(torch.where(taken > 0, scales, scale))
             followed = sections["world"][:, : layout.sizes["slow"]]
             sections["slow"].lerp_(followed, config.target_rate * taken.unsqueeze(1))
@@ -218,17 +221,17 @@ class Stack:
         self,
         name: str,
         gradient: Float[Tensor, "n W"],
+        norm: Float[Tensor, " n"],
         taken: Float[Tensor, " n"],
         rate: Float[Tensor, " W"],
         eps: float,
-    ) -> Float[Tensor, " n"]:
-        """A step of AdamW (arXiv 1711.05101) against clipped gradients, whose norms before that it returns.
+    ) -> None:
+        """A step of AdamW (arXiv 1711.05101) against gradients of these norms, which it clips.
 
         Rows that don't take it stay as they are.
         """
         config, sections = self._config.learner, self._sections
         taken = taken.unsqueeze(1)
-        norm = torch.linalg.vector_norm(gradient, dim=1)
         clip = (config.gradient_clip / (norm + 1e-6)).clamp(max=1).unsqueeze(1)
         gradient = torch.where(taken > 0, gradient * clip, 0.0)
         mean, var, step = sections[f"{name}_mean"], sections[f"{name}_var"], sections["step"][:, :1]
@@ -240,7 +243,6 @@ class Stack:
         size, parameters = rate * taken, sections[name]
         parameters.addcmul_(parameters, size, value=-config.weight_decay)
         parameters.addcmul_(mean / spread, size / (1 - _BETAS[0] ** step), value=-1)
-        return norm
 
     def _tensors(self, world: Tensor | None = None, policy: Tensor | None = None) -> Tensors:
         """Everything that a `Template` is to have, of all agents."""

@@ -158,6 +158,8 @@ def check_fit(config: TrainConfig, info: AgentInfo, variant: Variant, where: str
     """
     if info.training.get("given"):
         raise UsageError(f"the run in {where!r} began with another agent's experience, as no variant does")
+    if ":" in info.task:  # to find it, what a file names would be imported
+        raise UsageError(f"the run in {where!r} trains {info.task}, which is no task of the study")
     if info.action_repeat != (usual := envs.find(info.task).action_repeat):
         raise UsageError(f"the run in {where!r} has an action repeat of {info.action_repeat}, not {usual}")
     wanted = dict(_flat(to_dict(configuration(variant))))

@@ -178,6 +178,10 @@ def parse(text: str) -> tuple[Cell, Episodes]:
     sound = isinstance(cell.planner, str) and all(isinstance(text, str | None) for text in texts)
     if not sound or not isinstance(cell.horizon, int | None) or cell.model not in (None, *MODELS):
         raise ValueError("cell")
+    try:
+        cell.planning()
+    except KeyError as error:
+        raise ValueError(str(error)) from None
     return cell, Episodes(**fields)
 
 

@@ -305,6 +305,17 @@ def test_targets_that_are_not_finite_are_refused():
         learner.update(random_batch())
 
 
+def test_a_gradient_that_is_not_finite_is_refused():
+    model, learner = learner_of()
+    with torch.no_grad():
+        model.reward[-1].weight.fill_(1e30)  # all classes alike: a loss like any other, of which the slope overflows
+    before, batch = [p.clone() for p in model.parameters()], random_batch()
+    assert torch.isfinite(world_loss(model, learner.slow, learner.config, *learner.draw(batch)).loss)
+    with pytest.raises(DivergedError, match="gradients"):
+        learner.update(batch)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
 def test_the_model_learns_a_world_it_has_seen(tmp_path):
     """Prediction of reward and of the end must become much better than chance on held-out experience."""
     env = Point(can_terminate=True, length=60)

@@ -144,6 +144,21 @@ def test_a_run_that_was_stopped_anywhere_comes_out_the_same(undisturbed, tmp_pat
     assert differences(undisturbed, tmp_path) == []
 
 
+def test_a_run_that_is_stopped_in_an_evaluation_loses_nothing(undisturbed, tmp_path, monkeypatch):
+    """However long ago it was saved."""
+    config = replace(CONFIG, save_every=1e6)
+    stopped_after(monkeypatch, "_look_up", 5, trainer(tmp_path, config))
+    assert resume.read(tmp_path).moment.step == 40
+    trainer(tmp_path, config).resume()
+    assert [name for name in differences(undisturbed, tmp_path) if "config" not in name] == []
+
+
+def test_observations_that_are_too_large_to_be_saved_are_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "_MOST", 3000)
+    with pytest.raises(ConfigError, match="may take 3,000: see its observations"):
+        trainer(tmp_path).run()
+
+
 def test_a_run_that_is_stopped_after_every_few_decisions_comes_out_the_same(undisturbed, tmp_path, monkeypatch):
     again, sittings = False, 0
     while True:
@@ -210,6 +225,16 @@ def test_two_runs_never_mix(undisturbed, tmp_path):
         trainer(tmp_path / "nothing").resume()
 
 
+def test_a_run_never_begins_where_an_agent_is_kept(undisturbed, tmp_path):
+    """One that came without the state of its run, as those that ship."""
+    shutil.copytree(undisturbed, tmp_path / "agent", ignore=shutil.ignore_patterns("resume", "experience"))
+    before = content_sha256({file.name: file.read_bytes().hex() for file in (tmp_path / "agent").glob("*.*")})
+    with pytest.raises(ConfigError, match="holds an agent already"):
+        trainer(tmp_path / "agent").run()
+    after = content_sha256({file.name: file.read_bytes().hex() for file in (tmp_path / "agent").glob("*.*")})
+    assert before == after
+
+
 class Moody(Point):
     """Takes its starting states from nowhere."""
 
@@ -265,6 +290,7 @@ def test_a_folder_in_use_keeps_its_log(undisturbed, tmp_path, monkeypatch, lost)
     else:
         real, answers = resume.exists, iter([False])
         monkeypatch.setattr(resume, "exists", lambda folder: next(answers, None) is None and real(folder))
+    (tmp_path / "run/config.json").unlink()  # as long as there was no evaluation
     before = (tmp_path / "run/metrics.jsonl").read_bytes()
     with pytest.raises(ConfigError, match="holds experience already" if lost else "holds a training run already"):
         trainer(tmp_path / "run").run()

@@ -89,6 +89,13 @@ def test_curves_of_other_defaults_stay_apart(study, tmp_path):
     assert [curve.planned["mean_return"] for curve in read(results)] == [90.0]
 
 
+def test_what_a_run_names_is_not_imported(study, tmp_path, monkeypatch):
+    (tmp_path / "theirs.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    run = save_run(tmp_path / "run", task="theirs:Id-v0")
+    assert_one_sentence(study("add", run, "--results", tmp_path / "r"), "theirs:Id-v0", "no task of the study")
+
+
 @pytest.mark.parametrize("damage", ["", "{", "{}\n{}\n", "[]\n"])
 def test_a_damaged_curve_is_named(tmp_path, damage):
     file = save_curve(tmp_path, "walker-run", 1)

@@ -54,6 +54,16 @@ class NaNObservation(Own):
         return observation
 
 
+class TooLarge(Own):
+    """Observations that single precision can't hold from the third step on."""
+
+    def _observation(self):
+        observation = super()._observation()
+        if self.t == 3:
+            observation["pose"][0, 1] = 1e39
+        return observation
+
+
 class InPlace(NaNObservation):
     """The same, always in the same arrays."""
 
@@ -101,6 +111,7 @@ for _name, _class in {
     "Unbounded": Unbounded,
     "NaN": NaNObservation,
     "InPlace": InPlace,
+    "TooLarge": TooLarge,
     "Chatty": Chatty,
     "Loose": Loose,
     "Pixels": Pixels,

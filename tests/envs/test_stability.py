@@ -48,7 +48,7 @@ def test_divergence_within_a_repeated_action_keeps_what_was_earned_before():
     assert reward > 0
 
 
-@pytest.mark.parametrize("name", ["NaN", "InPlace"])
+@pytest.mark.parametrize("name", ["NaN", "InPlace", "TooLarge"])
 def test_an_observation_that_is_no_number_is_reported_without_mujoco(name):
     env = envs.make(f"tests.envs.own:{name}-v0", seed=0)
     env.reset()

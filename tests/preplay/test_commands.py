@@ -11,9 +11,11 @@ import pytest
 
 import envs
 import preplay as package
+from agent import preset
 from preplay import doctor, provenance
-from preplay.cli import COMMANDS
+from preplay.cli import COMMANDS, parse
 from preplay.shipped import shipped
+from preplay.train import Train
 from tests.envs import own
 
 
@@ -144,3 +146,8 @@ def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, preplay; print(any(x in sys.modules for x in ('torch', 'mujoco', 'gymnasium')))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+def test_of_an_option_that_is_given_twice_the_last_one_counts():
+    given = ["walker-run", "--preset", "tiny", "--preset=base"]
+    assert parse(Train, "train", given).config == preset("base")

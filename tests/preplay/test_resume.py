@@ -97,6 +97,17 @@ def test_a_resumed_run_keeps_its_settings(preplay, undisturbed, options, words):
     assert_one_sentence(preplay("train", "--resume", undisturbed, *options), *words)
 
 
+@pytest.mark.parametrize("options", [[], ["--device", "cpu"]])
+def test_a_run_goes_on_on_the_device_that_was_chosen(preplay, undisturbed, tmp_path, monkeypatch, options):
+    """Also where there is a GPU by now; and it may be named."""
+    shutil.copytree(undisturbed, tmp_path / "run")
+    assert resume.read(tmp_path / "run").config.device == "auto"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    code, _, err = preplay("train", "--resume", tmp_path / "run", "--steps", "250", *options)
+    assert code == 0, err
+    assert resume.read(tmp_path / "run").moment.device == "cpu"
+
+
 def test_resuming_what_is_no_run(preplay, tmp_path, undisturbed):
     assert_one_sentence(preplay("train", "--resume", tmp_path / "nothing"), "no run folder")
     assert_one_sentence(preplay("train", "--resume", tmp_path), "no training run")

@@ -118,6 +118,23 @@ def test_settings_that_a_stranger_made(preplay, result, change):
     assert_one_sentence(preplay("verify", result, *TRUSTED), "comparison.json", "damaged")
 
 
+@pytest.mark.parametrize("change", [{"budget": "abc"}, {"options": "foo=1"}, {"options": "knots"}, {"horizon": "3"}])
+def test_an_episode_that_a_stranger_made(preplay, result, change):
+    file = result / "episodes.jsonl"
+    first, *rest = file.read_text().splitlines()
+    values = json.loads(first)
+    values["cell"] |= change
+    file.write_text("\n".join([json.dumps(values), *rest]) + "\n")
+    assert_one_sentence(preplay("verify", result, *TRUSTED), "line 1", "damaged")
+
+
+def test_a_comparison_that_does_not_say_where_its_agent_lies(preplay, result):
+    settings = json.loads((result / "comparison.json").read_text())
+    settings["fixed"]["weights"], settings["checkpoint"] = "0" * 64, None
+    (result / "comparison.json").write_text(json.dumps(settings))
+    assert_one_sentence(preplay("verify", result, *TRUSTED), "where the agent lies", "--checkpoint")
+
+
 def test_mistakes(preplay, result, tmp_path):
     assert_one_sentence(preplay("verify", tmp_path / "nowhere"), "no folder", "nowhere")
     (tmp_path / "empty").mkdir()

@@ -70,6 +70,23 @@ def test_a_rewind_goes_back_to_what_there_was(tmp_path, options):
         again.close()
 
 
+def test_a_run_does_not_go_on_from_a_store_that_was_cut_short(tmp_path):
+    """An older segment that ends too soon, as of a copy that was cut off between two records, has no torn record."""
+    with fill(Experience(tmp_path, segment_bytes=4300), [3, 3, 3, 3]) as experience:
+        offset, second = experience.offset, experience._held.segments[1]
+    assert len(segment.numbers(tmp_path)) > 2
+    with second.path.open("r+b") as file:
+        file.truncate(second.bytes - second.header.stride)
+    # An index of what is left is written when it is opened, so it's told every time.
+    for _ in range(2):
+        with Experience(tmp_path, segment_bytes=4300) as experience:
+            said = f"{second.path.name} was cut short: 1 of its decisions are missing"
+            assert experience.dropped == [said]
+            assert experience.verify() == [said]
+            with pytest.raises(ExperienceError, match="doesn't hold what it held then"):
+                experience.rewind(offset)
+
+
 def going_on(experience: Experience, i: int):
     """The rest of `steps`, without doing its first `i` again."""
 

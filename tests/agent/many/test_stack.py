@@ -194,10 +194,16 @@ def test_a_learner_goes_on_alone_where_it_was_with_others():
             assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_a_learner_that_diverges_leaves_the_others_alone():
+@pytest.mark.parametrize("slope", [False, True])
+def test_a_learner_that_diverges_leaves_the_others_alone(slope):
+    """By what it is to learn from, or by a gradient that overflows."""
     made = learners(agents(sizes=SIZES[:2] * 2))
     batches = [batch(agent) for agent in agents(sizes=SIZES[:2] * 2)]
-    batches[1].rewards[0, 0] = torch.nan
+    if slope:
+        with torch.no_grad():
+            made[1].model.reward[-1].weight.fill_(1e30)
+    else:
+        batches[1].rewards[0, 0] = torch.nan
     before = [{name: x.clone() for name, x in each.model.state_dict().items()} for each in made]
 
     def script(learner, x):

@@ -96,7 +96,8 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
         f"with {config['planning']['planner'].upper()}.",
         "",
         f"- Command: `{training.get('command')}`",
-        f"- Commit: {_commit(training.get('commit'))}, {training.get('date')}",
+        f"- Commit: {_commit(training.get('commit'))}, {training.get('date')}; defaults change, so at another one the "
+        "command may train another agent",
         f"- Environment steps: {training.get('steps'):,}, action repeat {description['action_repeat']} included "
         f"({training.get('steps') // description['action_repeat']:,} decisions); seed {config['seed']}",
         f"- Time: {hours:.2f} hours, evaluations included, with {threads} on {training.get('machine')}, "

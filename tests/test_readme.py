@@ -33,7 +33,8 @@ COMMAND_LINES = [line for block in blocks("bash") for line in block.splitlines()
 
 @pytest.mark.parametrize("line", COMMAND_LINES)
 def test_its_commands_exist(line, monkeypatch):
-    monkeypatch.setattr(resume, "read", lambda folder: SimpleNamespace(config=preset("small")))
+    here = SimpleNamespace(device="cpu")
+    monkeypatch.setattr(resume, "read", lambda folder: SimpleNamespace(config=preset("small"), moment=here))
     words = shlex.split(line, comments=True)
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M)

@@ -22,7 +22,7 @@ BARS = {
     "Hopper-v5": 3000,
     "Walker2d-v5": 4000,
     "walker-run": 700,
-    "hopper-hop": 200,
+    "hopper-hop": 300,
     "quadruped-run": 800,
     "reacher-hard": 900,
     "cartpole-swingup-sparse": 700,
@@ -30,6 +30,8 @@ BARS = {
 # Trained before the learner was what README says that it is.
 EARLIER = {"cartpole-swingup", "walker-walk", "reacher-easy"}
 LATER = AGENTS.keys() - EARLIER
+# Of them, those trained since exploration is random where next to nothing is at stake.
+FOURTH = {"hopper-hop"}
 # Environment steps of those that did not get 100,000.
 STEPS = {"Hopper-v5": 60_000}
 # How long and from which seed a run learns, how it is watched, and what computes it.
@@ -70,7 +72,7 @@ def test_its_card_tells_what_was_recorded(task):
 
 
 def test_one_set_of_hyper_parameters_trained_them_all():
-    for group in (EARLIER, LATER):
+    for group in (EARLIER, LATER - FOURTH, FOURTH):
         configs = [to_dict(Agent.load(AGENTS[task], "cpu").config) for task in group]
         settings = [{key: x for key, x in config.items() if key not in FREE} for config in configs]
         assert len({json.dumps(each, sort_keys=True) for each in settings}) == 1
@@ -81,7 +83,8 @@ def test_the_later_ones_have_the_defaults_of_today_but_for_where_exploration_is_
         config, default = to_dict(Agent.load(AGENTS[task], "cpu").config), to_dict(preset("small"))
         for key in FREE:
             del config[key], default[key]
-        # Trained before there was any doubt; it makes a difference to training alone.
-        assert default["planning"].pop("doubt") > 0
-        assert config["planning"].pop("doubt") == 0
+        if task not in FOURTH:
+            # It makes a difference to training alone.
+            assert default["planning"].pop("doubt") > 0
+            assert config["planning"].pop("doubt") == 0
         assert config == default

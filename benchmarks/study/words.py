@@ -146,7 +146,7 @@ def _comparisons(rows: Sequence[dict[str, Any]]) -> list[str]:
 def _runs(runs: Sequence[dict[str, Any]]) -> list[str]:
     """How long each run took, and where it comes from."""
     speed = [
-        [run["variant"], run["task"], run["seed"], f"{run['steps']:,}", _place(run), _number(run["seconds"]),
+        [run["variant"], run["task"], run["seed"], f"{run['steps']:,}", _processor(run), _number(run["seconds"]),
          _number(run["milliseconds"], 1), _number(run["return"]), _number(run["prior"])]
         for run in runs
     ]  # fmt: skip
@@ -154,17 +154,8 @@ def _runs(runs: Sequence[dict[str, Any]]) -> list[str]:
         [f"[{run['file']}]({run['file']})", f"`{run['command']}`", _commit(run), run["date"], run["machine"]]
         for run in runs
     ]
-    headers = [
-        "variant",
-        "task",
-        "seed",
-        "steps",
-        "begun on",
-        "seconds",
-        "ms a decision, p50",
-        "return",
-        "policy prior",
-    ]
+    headers = ["variant", "task", "seed", "steps", "begun on", "seconds", "ms a decision, p50", "return",
+               "policy prior"]  # fmt: skip
     return [
         "## Speed",
         "Seconds hold evaluations, and are of one process with one thread, with others beside it; `overlapped` takes "
@@ -176,7 +167,7 @@ def _runs(runs: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _place(run: dict[str, Any]) -> str:
+def _processor(run: dict[str, Any]) -> str:
     """What kind of processor a run began on."""
     return "GPU" if "--device cuda" in run["command"] else "CPU"
 

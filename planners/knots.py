@@ -33,9 +33,8 @@ class Knots:
 
     def __init__(self, horizon: int, count: int, interpolation: Interpolation) -> None:
         basis = torch.from_numpy(_basis(horizon, count, interpolation))
-        self._matrices = _Matrices(basis.float(), torch.linalg.pinv(basis).float())
-        # Kept where they were used: while a CUDA graph is recorded nothing may come from the CPU.
-        self._copies = {torch.device("cpu"): self._matrices}
+        # By device, kept where they were used: while a CUDA graph is recorded nothing may come from the CPU.
+        self._matrices = {torch.device("cpu"): _Matrices(basis.float(), torch.linalg.pinv(basis).float())}
 
     def expand(self, knots: Float[Tensor, "*S K A"]) -> Float[Tensor, "*S H A"]:
         """One action a decision. A spline may leave the box between its knots; it is clipped there."""
@@ -54,9 +53,9 @@ class Knots:
         return self._on(slopes.device).expand.T @ slopes
 
     def _on(self, device: torch.device) -> _Matrices:
-        if device not in self._copies:
-            self._copies[device] = _Matrices(*(x.to(device) for x in self._matrices))
-        return self._copies[device]
+        if device not in self._matrices:
+            self._matrices[device] = _Matrices(*(x.to(device) for x in self._matrices[torch.device("cpu")]))
+        return self._matrices[device]
 
 
 def _basis(horizon: int, count: int, interpolation: Interpolation) -> np.ndarray:

@@ -54,8 +54,8 @@ def _load(opened: Held, before: Held | None, file: int, path: Path, number: int,
         episode = int(opened.table.number[size - 1]) + 1 if size else 0
         if header.store != last.header.store or header.first < last.last or header.episode < episode:
             raise ExperienceError(f"{path} does not belong to the same experience as {last.path.name} beside it")
-        if lost := last.lacks(number, header):
-            opened.dropped.append(f"{last.path.name} was cut short: {lost:,} of its decisions are missing")
+        if sentence := last.cut_short(number, header):
+            opened.dropped.append(sentence)
     index = read_index(path, header, status.st_size)
     held = next((s for s in before.segments if s.number == number), None) if before else None
     if held and (held.inode != status.st_ino or held.header != header or held.bytes > status.st_size):

@@ -80,7 +80,7 @@ def held_at(held: Held, offset: dict[str, Any], eviction: Eviction, folder: Path
     stop = absorb(place, table)
     if stop.row != rows or stop.problem or place.last != total or (running and not stop.running):
         raise missing
-    if any(one.lacks(other.number, other.header) for one, other in itertools.pairwise([*earlier, place])):
+    if any(one.cut_short(other.number, other.header) for one, other in itertools.pairwise([*earlier, place])):
         raise missing
     # Nothing that could be sampled then may have been released.
     if not eviction.holds(held.segments, place):

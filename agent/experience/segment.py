@@ -56,9 +56,10 @@ class Segment:
         """Absolute number of the decision after its last one."""
         return self.header.first + self.decisions
 
-    def lacks(self, number: int, header: Header) -> int:
-        """How many decisions are missing at its end, by what the header of a segment with a higher number says."""
-        return max(header.first - self.last, 0) if number == self.number + 1 else 0
+    def cut_short(self, number: int, header: Header) -> str | None:
+        """What to say where decisions are missing at its end, by the header of a segment with a higher number."""
+        lost = header.first - self.last if number == self.number + 1 else 0
+        return f"{self.path.name} was cut short: {lost:,} of its decisions are missing" if lost > 0 else None
 
     def reserve(self, rows: int) -> None:
         """Makes room in memory for some more rows."""

@@ -33,8 +33,8 @@ def verify(folder: Path, newest: Segment | None, on_progress: Callable[[int, int
         path = segment.segment_path(folder, number)
         try:
             place, found = _verify(path, number, newest is not None and newest.number == number)
-            if before and (lost := before.lacks(number, place.header)):
-                damage.append(f"{before.path.name} was cut short: {lost:,} of its decisions are missing")
+            if before and (sentence := before.cut_short(number, place.header)):
+                damage.append(sentence)
             damage += found
             before = None if found else place
         except ExperienceError as error:

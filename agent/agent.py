@@ -153,7 +153,7 @@ class Agent:
         return None if milliseconds is None or self.planner is None else milliseconds / 1000
 
     def act(
-        self, observation: ArrayLike, explore: bool = False, noise: ArrayLike | None = None
+        self, observation: ArrayLike, explore: bool = False, noise: ArrayLike | None = None, wide: bool = True
     ) -> Float[np.ndarray, "*B A"]:
         """The next action, for one environment or a batch.
 
@@ -161,9 +161,10 @@ class Agent:
 
         Args:
             observation: (O,) or (B, O), finite.
-            explore: draw from around the plan, as training does, in place of its mean; and at random where all
-                candidates promise alike, see `PlanningConfig`.
+            explore: draw from around the plan, as training does, in place of its mean.
             noise: (A,) or (B, A) standard normal deviates to explore with; None to draw them here.
+            wide: explore more widely, and at random, where candidates promise alike: `PlanningConfig.indifference` and
+                `doubt`.
 
         Returns:
             (A,) or (B, A), in [-1, 1].
@@ -176,7 +177,7 @@ class Agent:
         deviates = None
         if explore:
             deviates = self._noise(len(x)) if noise is None else self._deviates(noise, len(x))
-        action, self.last_plan, self.running = self._decide(x, self.running, deviates)
+        action, self.last_plan, self.running = self._decide(x, self.running, deviates, wide)
         return action[0] if np.ndim(observation) == 1 else action
 
     def predict(
@@ -255,7 +256,7 @@ class Agent:
             return self.engine.propose(self.model, x, proposal_noise(self.model, self.planning, self.generator))[1]
 
     def _decide(
-        self, x: Tensor, running: Running | None, noise: Tensor | None
+        self, x: Tensor, running: Running | None, noise: Tensor | None, wide: bool = True
     ) -> tuple[np.ndarray, Plan | None, Running | None]:
         """Actions (B, A), the plan made for them, and what the next decision goes on from; None without a planner."""
         with self._without_gradients():
@@ -266,15 +267,15 @@ class Agent:
                 running,
                 len(x),
                 search=lambda warm, deadline: self._plan(x, warm, deadline),
-                carry_out=lambda plan: plan if noise is None else self._to_explore(plan),
+                carry_out=self._explored if noise is not None and wide else lambda plan: plan,
             )
             action = decision.action
             if noise is not None:
                 action = (action + decision.std * noise).clamp(-1, 1)
             return action.cpu().numpy(), decision.plan, decision.running
 
-    def _to_explore(self, plan: Plan) -> Plan:
-        """What to explore around, and how widely."""
+    def _explored(self, plan: Plan) -> Plan:
+        """What to explore widely around, and how widely."""
         return plan.widened(self.planning.indifference).doubted(self.planning.doubt * self.value_scale)
 
     @contextlib.contextmanager

@@ -93,7 +93,7 @@ class Collector:
     ) -> None:
         self.env, self.agent, self._counts = env, agent, counts
         self._seeds, self._random_actions = seeds, random_actions
-        self.noise = CorrelatedNoise(agent.model.action_dim, agent.config.noise_time)
+        self.noise = CorrelatedNoise(agent.model.action_dim, agent.config.noise_time, wide=agent.config.wide_share)
         self._observation = np.zeros(agent.model.observation_dim, np.float32)
         self.plan_times: list[float] = []
 
@@ -146,7 +146,8 @@ class Collector:
                 return self._random_actions.uniform(-1, 1, self.agent.model.action_dim).astype(np.float32), "random"
             return self.noise.draw(self._random_actions).clip(-1, 1).astype(np.float32), "random"
         began = time.perf_counter()
-        action = self.agent.act(self._observation, explore=True, noise=self.noise.draw(self._random_actions))
+        noise = self.noise.draw(self._random_actions)
+        action = self.agent.act(self._observation, explore=True, noise=noise, wide=self.noise.wide)
         self.plan_times.append((time.perf_counter() - began) * 1000)
         return action, self.agent.planning.planner
 

@@ -274,6 +274,10 @@ class TrainConfig:
         noise_time: decisions over which random actions and exploration noise resemble each other in half of the
             episodes, which moves bodies that have inertia (the Ornstein-Uhlenbeck process of DDPG, arXiv 1509.02971); 0
             for uniformly random actions and white noise.
+        wide_share: share of the episodes, those first whose noise lasts, that are explored widely where candidates
+            promise alike (`planning.indifference`, `planning.doubt`). The others are explored as narrowly as each
+            search ended, which shows what comes of the plans: where hardly anything depends on one decision and much
+            on many, as in swinging up, wide exploration of all episodes hides it.
         updates_per_decision: gradient updates for each decision taken.
         overlap: decisions in a stretch of acting while a second thread learns, for two cores; 0 to act and learn in
             turn, on one. The agent then acts with what it had learned when the stretch began, and it learns from what
@@ -311,6 +315,7 @@ class TrainConfig:
     seed: int = 0
     random_steps: int = 2_000
     noise_time: float = 4.0
+    wide_share: float = 0.5
     updates_per_decision: int = 2
     overlap: int = 0
     capacity: int = 1_000_000
@@ -340,7 +345,7 @@ class TrainConfig:
         _within(self, "", 0, 1000, "updates_per_decision")
         _within(self, "", 0, 10_000, "overlap")
         _within(self, "", 0, 10**9, "save_every", "noise_time")
-        _within(self, "", 0, 1, "experience_share")
+        _within(self, "", 0, 1, "experience_share", "wide_share")
         if self.first_updates is not None:
             _within(self, "", 0, 10**9, "first_updates")
         most = MOST_SEEDS - max(self.evaluation_episodes, self.final_episodes)

@@ -12,6 +12,7 @@ function: it reads no files, knows nothing of the code of today, and is not chan
     6  is without residual encoders, which lost their ablation. An agent that has one is refused.
     7  says how much of the actions taken the policy imitates. It was all of them, alike.
     8  says where exploration is random. It never was.
+    9  says in how many episodes exploration is wide. It was in all.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from typing import Any
 from agent.errors import CheckpointError, ConfigError
 
 Description = dict[str, Any]
-SCHEMA = 8
+SCHEMA = 9
 """What is written today."""
 
 
@@ -121,6 +122,10 @@ def _config_from_7(old: Description) -> Description:
     return old | {"planning": {"doubt": 0.0} | _part(old, "planning")}
 
 
+def _config_from_8(old: Description) -> Description:
+    return {"wide_share": 1.0} | old
+
+
 def _part(config: Description, name: str) -> Description:
     """A copy of a section of a configuration, which may lack it.
 
@@ -137,4 +142,5 @@ _CONFIGS: dict[int, Callable[[Description], Description]] = {
     5: _config_from_5,
     6: _config_from_6,
     7: _config_from_7,
+    8: _config_from_8,
 }

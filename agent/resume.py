@@ -29,7 +29,7 @@ from agent.files import (
 from agent.migrations import migrate_config
 from agent.progress import Counts
 
-SCHEMA = 7
+SCHEMA = 8
 # A state of schema 2 holds a configuration as agents of schema 3 do, and so on.
 _TO_AGENTS = 1
 _FOLDER, _FILE, _STEM = "resume", "state.json", "state"

@@ -78,13 +78,14 @@ def test_one_set_of_hyper_parameters_trained_them_all():
         assert len({json.dumps(each, sort_keys=True) for each in settings}) == 1
 
 
-def test_the_later_ones_have_the_defaults_of_today_but_for_where_exploration_is_random():
+def test_the_later_ones_have_the_defaults_of_today_but_for_how_they_explored():
     for task in LATER:
         config, default = to_dict(Agent.load(AGENTS[task], "cpu").config), to_dict(preset("small"))
         for key in FREE:
             del config[key], default[key]
+        # Either makes a difference to training alone.
+        assert (default.pop("wide_share"), config.pop("wide_share")) == (0.5, 1)
         if task not in FOURTH:
-            # It makes a difference to training alone.
             assert default["planning"].pop("doubt") > 0
             assert config["planning"].pop("doubt") == 0
         assert config == default

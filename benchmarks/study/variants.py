@@ -104,6 +104,7 @@ _ALL = (
         "What does it add there not to explore around what the search chose?",
         ("--planning.doubt", "0"),
     ),
+    Variant("all-wide", "What does exploring half of the episodes narrowly add?", ("--wide-share", "1")),
     Variant(
         "last-value",
         "What do values of all depths, for a candidate's own actions, add to the prior's where the horizon ends?",

@@ -112,10 +112,10 @@ def test_where_less_is_at_stake_than_a_share_of_the_values_exploring_is_random()
     shake(agent.model)
     noise = np.array([0.3, -0.7])
 
-    def explored(scale, **changes):
+    def explored(scale, wide=True, **changes):
         agent.use_planner(**changes).seed(0)
         agent.value_scale = scale
-        return agent.act(np.ones(5), explore=True, noise=noise)
+        return agent.act(np.ones(5), explore=True, noise=noise, wide=wide)
 
     assert np.allclose(explored(1e9), noise, atol=1e-5)
     assert agent.last_plan.actions.abs().max() > 1e-4  # the search did choose something
@@ -125,6 +125,7 @@ def test_where_less_is_at_stake_than_a_share_of_the_values_exploring_is_random()
     # Indifference is in units of return, and stays around what was chosen.
     wide = explored(1e-9, indifference=1e9)
     assert np.allclose(wide, (agent.last_plan.actions[0, 0].numpy() + noise).clip(-1, 1), atol=1e-5)
+    assert np.array_equal(explored(1e9, wide=False, doubt=0.5), around)
 
 
 def test_predict_carries_its_state_and_forgets_it_where_an_episode_starts():

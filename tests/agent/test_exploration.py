@@ -27,6 +27,23 @@ def test_without_a_time_all_of_it_is_white():
     assert max(abs(x) for _ in range(10) for x in correlations(noise, rng)) < 0.07
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, 1.0])
+def test_episodes_whose_noise_lasts_are_the_first_to_be_explored_widely(share):
+    rng, noise = np.random.default_rng(1), CorrelatedNoise(4000, 50.0, wide=share)
+    lasts, wide = np.array([(correlations(noise, rng)[0] > 0.5, noise.wide) for _ in range(60)]).T
+    assert abs(wide.mean() - share) < 0.15
+    assert not (wide & ~lasts if share <= 0.5 else lasts & ~wide).any()
+
+
+def test_without_a_time_as_many_episodes_are_explored_widely():
+    rng, noise = np.random.default_rng(0), CorrelatedNoise(2, 0.0)
+    wide = []
+    for _ in range(60):
+        noise.begin(rng)
+        wide.append(noise.wide)
+    assert 15 < sum(wide) < 45
+
+
 def test_an_episode_begins_with_noise_of_its_own():
     rng, noise = np.random.default_rng(0), CorrelatedNoise(4000, 50.0)
     noise.begin(rng)

@@ -340,7 +340,7 @@ def test_a_damaged_state_is_refused_and_left_as_it_is(stopped):
     refused(stopped, tensors.name)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 1}', '{"schema": 9}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 1}', '{"schema": 10}'])
 def test_a_state_that_is_none(stopped, text):
     state_file(stopped).write_text(text)
     refused(stopped, "state.json")
@@ -348,13 +348,14 @@ def test_a_state_that_is_none(stopped, text):
 
 def test_a_state_from_before_a_setting_goes_on_as_it_was(stopped):
     state = json.loads(state_file(stopped).read_text())
-    del state["sha256"], state["config"]["compile"]
+    del state["sha256"], state["config"]["compile"], state["config"]["wide_share"]
     del state["config"]["planning"]["indifference"], state["config"]["planning"]["doubt"]
     state["schema"] = 2
     state["sha256"] = content_sha256(state)
     state_file(stopped).write_text(json.dumps(state))
     config = resume.read(stopped).config
     assert (config.planning.indifference, config.planning.doubt, config.compile) == (0, 0, False)
+    assert config.wide_share == 1
     trainer(stopped, replace(config, steps=100)).resume()
     assert json.loads(state_file(stopped).read_text())["schema"] == resume.SCHEMA
 

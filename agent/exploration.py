@@ -32,6 +32,7 @@ class CorrelatedNoise:
 
     def begin(self, rng: np.random.Generator) -> None:
         """Forgets what was; call it when an episode begins."""
+        # Less than 1 - share is white, as is 0, which states of runs from before there were wide episodes say of it.
         self.state = np.append(rng.standard_normal(len(self.state) - 1), 1 - rng.random())
 
     @property

@@ -267,14 +267,14 @@ class Agent:
                 running,
                 len(x),
                 search=lambda warm, deadline: self._plan(x, warm, deadline),
-                carry_out=self._explored if noise is not None and wide else lambda plan: plan,
+                carry_out=self._widely if noise is not None and wide else lambda plan: plan,
             )
             action = decision.action
             if noise is not None:
                 action = (action + decision.std * noise).clamp(-1, 1)
             return action.cpu().numpy(), decision.plan, decision.running
 
-    def _explored(self, plan: Plan) -> Plan:
+    def _widely(self, plan: Plan) -> Plan:
         """What to explore widely around, and how widely."""
         return plan.widened(self.planning.indifference).doubted(self.planning.doubt * self.value_scale)
 

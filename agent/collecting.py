@@ -11,7 +11,7 @@ from gymnasium import spaces
 from agent.agent import Agent
 from agent.errors import ConfigError
 from agent.experience import EpisodeData
-from agent.exploration import CorrelatedNoise
+from agent.exploration import EpisodeNoise
 from agent.progress import Counts
 
 
@@ -93,7 +93,7 @@ class Collector:
     ) -> None:
         self.env, self.agent, self._counts = env, agent, counts
         self._seeds, self._random_actions = seeds, random_actions
-        self.noise = CorrelatedNoise(agent.model.action_dim, agent.config.noise_time, wide=agent.config.wide_share)
+        self.noise = EpisodeNoise(agent.model.action_dim, agent.config.noise_time, wide_share=agent.config.wide_share)
         self._observation = np.zeros(agent.model.observation_dim, np.float32)
         self.plan_times: list[float] = []
 

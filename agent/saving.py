@@ -12,7 +12,7 @@ from agent import resume
 from agent.agent import Agent
 from agent.errors import CheckpointError, ConfigError
 from agent.experience import Priorities
-from agent.exploration import CorrelatedNoise
+from agent.exploration import EpisodeNoise
 from agent.learner import Learner
 from agent.progress import Counts, Progress
 from agent.resume import Moment, RunState
@@ -46,7 +46,7 @@ class State:
         progress: Progress,
         counts: Counts,
         rngs: dict[str, np.random.Generator],
-        noise: CorrelatedNoise,
+        noise: EpisodeNoise,
         priorities: Priorities | None,
     ) -> None:
         self._agent, self._learner, self._progress, self._counts, self._rngs = agent, learner, progress, counts, rngs

@@ -86,6 +86,7 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
     """The card's text."""
     training, config = description["training"], description["config"]
     hours = training.get("seconds_with_final_evaluation", 0) / 3600
+    timed_on = (training.get("resumed") or [training])[-1].get("accelerator")
     threads = "one thread" if config["threads"] == 1 else f"{config['threads']} threads"
     final = [r for r in records if r["kind"] == "final"]
     curve = [r for r in records if r["kind"] == "evaluation"]
@@ -93,7 +94,8 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
         f"# {description['task']}",
         "",
         f"A preplay agent: a latent world model with {config['model']['latent_dim']} latent dimensions, planned in "
-        f"with {config['planning']['planner'].upper()}.",
+        f"with {config['planning']['planner'].upper()}. `preplay run {description['task']} --checkpoint FOLDER` plays "
+        "it, where FOLDER is the one that this card lies in.",
         "",
         f"- Command: `{training.get('command')}`",
         f"- Commit: {_commit(training.get('commit'))}, {training.get('date')}; defaults change, so at another one the "
@@ -117,7 +119,8 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
             f"{len(seeds)} episodes, the same for every row (seeds {seeds[0]} to {seeds[-1]}), after the last step of "
             "training; no checkpoint was selected.",
             "",
-            "| planner | mean return | 95 % interval | each episode | ms a decision, p50 |",
+            "| planner | mean return | 95 % interval | each episode | ms a decision, p50"
+            f"{f', on {timed_on}' if timed_on else ''} |",
             "|---|---|---|---|---|",
         ]
         for r in final:
@@ -129,7 +132,9 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
         lines.append("")
         planned, prior = (next((r for r in final if (r["planner"] == "policy") == off), None) for off in (False, True))
         if planned and prior and planned["mean_return"] < prior["mean_return"]:
-            lines += ["The planner did worse here than the policy prior alone.", ""]
+            high, low = planned["interval"][1], prior["interval"][0]
+            did = "did worse" if None not in (high, low) and high < low else "did no better"
+            lines += [f"The planner {did} here than the policy prior alone.", ""]
     if curve:
         lines += [
             "While it learned: " + ", ".join(f"{r['mean_return']:.0f} at {r['step']:,}" for r in curve) + " steps "

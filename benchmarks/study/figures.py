@@ -45,7 +45,16 @@ def draw_curves(curves: Sequence[Curve], theirs: Published, steps: int) -> bytes
         for axes in panels[:, 0]:
             axes.set_ylabel("return", fontsize=8.5)
         handles = {label: handle for axes in panels.flat for handle, label in zip(*_legend(axes), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+        figure.legend(
+            handles.values(),
+            handles.keys(),
+            loc="outside lower center",
+            ncols=5,
+            frameon=False,
+            fontsize=9,
+            title="dots are published means, nothing is known between them",
+            title_fontsize=8.5,
+        )
         return _png(figure)
 
 
@@ -128,10 +137,10 @@ def _panel(axes: Axes, title: str, theirs: Mapping[str, Line], ours: list[Line],
             *_xy(theirs.get(method.key, [])),
             color=method.colour,
             label=method.name,
-            linewidth=1.2,
-            alpha=0.85,
+            linestyle=":",  # of most methods two points are known, so the line between them is no curve
+            linewidth=1,
             marker="o",
-            markersize=2.5,
+            markersize=3.5,
         )
     if len(ours) > 1:
         for line in ours:

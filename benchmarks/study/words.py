@@ -49,7 +49,7 @@ def _which(runs: Sequence[dict[str, Any]]) -> list[str]:
     begun = [run["commit"] for run in full] + [sitting["commit"] for run in full for sitting in run["resumed"]]
     commits = ", ".join(f"`{commit}`" for commit in dict.fromkeys(begun) if commit)
     return (
-        [f"preplay (`full` below) is what `preplay train` does by default at these commits: {commits}."] if full else []
+        [f"preplay (`full` below) is what `preplay train` did by default at these commits: {commits}."] if full else []
     )
 
 
@@ -123,17 +123,20 @@ def _comparisons(rows: Sequence[dict[str, Any]]) -> list[str]:
         [row["name"], f"{row['steps']:,}", len(row["tasks"]), len(row["pairs"]), _number(row["full"]),
          _number(row["other"]), _signed(row["difference"]), _spread(row["interval"]), row["better"], row["worse"]]
         for row in rows
+        if row["pairs"]
     ]  # fmt: skip
     headers = ["full against", "steps", "tasks", "pairs", "full", "other", "difference", "95 % over seeds",
                "full better", "full worse"]  # fmt: skip
-    asks = {row["name"]: row["asks"] for row in rows}
+    asks = {row["name"]: row["asks"] for row in rows if row["pairs"]}
     pairs = [
         [row["name"], f"{row['steps']:,}", pair["task"], pair["seed"], pair["episodes"],
          *map(_number, (pair["full"], pair["other"])), _signed(pair["difference"])]
         for row in rows
         for pair in row["pairs"]
     ]  # fmt: skip
-    parts = [_table(headers, table), "\n".join(f"- {name}: {question}" for name, question in asks.items())]
+    parts = []
+    if table:
+        parts = [_table(headers, table), "\n".join(f"- {name}: {question}" for name, question in asks.items())]
     if pairs:
         headers = ["full against", "steps", "task", "seed", "episodes", "full", "other", "difference"]
         parts.append(_table(headers, pairs))

@@ -115,12 +115,16 @@ def test_controls_pair_task_and_seed(report, tmp_path):
 def test_ablations_are_compared_at_their_own_steps(report, tmp_path):
     save_curve(tmp_path, "walker-run", 700)
     save_curve(tmp_path, "walker-run", 300, variant="single-step-returns", steps=50_000)
-    save_curve(tmp_path, "hopper-hop", 10, variant="single-step-returns", steps=50_000)
+    for unpaired in ("single-step-returns", "white-noise"):
+        save_curve(tmp_path, "hopper-hop", 10, variant=unpaired, steps=50_000)
     content, text = report()
     row = comparison(content, "single-step-returns", 50_000)
     pair = {"task": "walker-run", "seed": 0, "episodes": 3, "full": 350, "other": 300, "difference": 50}
     assert row["pairs"] == [pair]
-    assert "no run to pair with: single-step-returns hopper-hop seed 0 at 50,000." in text
+    alone = "single-step-returns hopper-hop seed 0 at 50,000; white-noise hopper-hop seed 0 at 50,000."
+    assert f"no run to pair with: {alone}" in text
+    assert "| single-step-returns | 50,000 | 1 | 1 | 350 | 300 |" in text
+    assert "| white-noise | 50,000 |" not in text  # without a pair there is nothing to put in a row
     assert (tmp_path / "ablations.png").read_bytes().startswith(b"\x89PNG")
 
 

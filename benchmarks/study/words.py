@@ -117,8 +117,6 @@ def _task_by_task(content: dict[str, Any]) -> list[str]:
 
 def _comparisons(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A table of comparisons, what each asks, and the pairs."""
-    if not rows:
-        return ["Nothing to compare has been trained yet."]
     table = [
         [row["name"], f"{row['steps']:,}", len(row["tasks"]), len(row["pairs"]), _number(row["full"]),
          _number(row["other"]), _signed(row["difference"]), _spread(row["interval"]), row["better"], row["worse"]]
@@ -134,12 +132,11 @@ def _comparisons(rows: Sequence[dict[str, Any]]) -> list[str]:
         for row in rows
         for pair in row["pairs"]
     ]  # fmt: skip
-    parts = []
-    if table:
-        parts = [_table(headers, table), "\n".join(f"- {name}: {question}" for name, question in asks.items())]
+    parts = ["Nothing to compare has been trained yet."]
     if pairs:
-        headers = ["full against", "steps", "task", "seed", "episodes", "full", "other", "difference"]
-        parts.append(_table(headers, pairs))
+        questions = "\n".join(f"- {name}: {question}" for name, question in asks.items())
+        each = ["full against", "steps", "task", "seed", "episodes", "full", "other", "difference"]
+        parts = [_table(headers, table), questions, _table(each, pairs)]
     alone = [f"{row['name']} {x['task']} seed {x['seed']} at {row['steps']:,}" for row in rows for x in row["alone"]]
     if alone:
         parts.append(f"The full agent has no run to pair with: {'; '.join(alone)}.")

@@ -81,8 +81,8 @@ class PlanningConfig:
             candidate's own next action. The other two value states for the policy prior's, which keeps a search where
             it is for what the prior would do there, and nobody does, so that no experience ever corrects that value.
         indifference: in units of return: where the best candidate promises less than that more than the median one,
-            exploration is wider than the search came to be, in proportion. 0 for never. In training this
-            and `doubt` hold in the episodes of `wide_share` alone.
+            exploration is wider than the search came to be, in proportion. 0 for never. In training this and `doubt`
+            hold in the episodes of `wide_share` alone.
         doubt: relative to the range of the values that are learned from: where it promises less than that more,
             exploration is in proportion less around what the search chose, too; where all promise the same, it is
             random. There a search follows its model's errors, always the same way, and noise finds more. 0 for never.

@@ -82,8 +82,6 @@ class Agent:
 
     Attributes:
         engine: where the model's part of planning is computed.
-        value_scale: range of the values that it learns from, in units of return and at least 1; 1 where it doesn't
-            learn.
     """
 
     def __init__(
@@ -96,7 +94,6 @@ class Agent:
         seed: int = 0,
     ) -> None:
         self.config, self.info, self.engine = config, info, Engine()
-        self.value_scale = 1.0
         self.device = choose_device(device)
         learner = config.learner
         with torch.random.fork_rng(devices=[]):  # initial weights come from the seed alone
@@ -153,7 +150,7 @@ class Agent:
         return None if milliseconds is None or self.planner is None else milliseconds / 1000
 
     def act(
-        self, observation: ArrayLike, explore: bool = False, noise: ArrayLike | None = None, wide: bool = True
+        self, observation: ArrayLike, explore: bool = False, noise: ArrayLike | None = None
     ) -> Float[np.ndarray, "*B A"]:
         """The next action, for one environment or a batch.
 
@@ -163,8 +160,6 @@ class Agent:
             observation: (O,) or (B, O), finite.
             explore: draw from around the plan, as training does, in place of its mean.
             noise: (A,) or (B, A) standard normal deviates to explore with; None to draw them here.
-            wide: explore more widely, and at random, where candidates promise alike: `PlanningConfig.indifference` and
-                `doubt`.
 
         Returns:
             (A,) or (B, A), in [-1, 1].
@@ -177,7 +172,7 @@ class Agent:
         deviates = None
         if explore:
             deviates = self._noise(len(x)) if noise is None else self._deviates(noise, len(x))
-        action, self.last_plan, self.running = self._decide(x, self.running, deviates, wide)
+        action, self.last_plan, self.running = self._decide(x, self.running, deviates)
         return action[0] if np.ndim(observation) == 1 else action
 
     def predict(
@@ -256,27 +251,20 @@ class Agent:
             return self.engine.propose(self.model, x, proposal_noise(self.model, self.planning, self.generator))[1]
 
     def _decide(
-        self, x: Tensor, running: Running | None, noise: Tensor | None, wide: bool = True
+        self, x: Tensor, running: Running | None, noise: Tensor | None
     ) -> tuple[np.ndarray, Plan | None, Running | None]:
         """Actions (B, A), the plan made for them, and what the next decision goes on from; None without a planner."""
         with self._without_gradients():
             if self.planner is None:
                 return self.engine.act(self.model, x, noise).cpu().numpy(), None, None
+            least = 0.0 if noise is None else self.planning.indifference
             decision = decide(
-                self.planning,
-                running,
-                len(x),
-                search=lambda warm, deadline: self._plan(x, warm, deadline),
-                carry_out=self._widely if noise is not None and wide else lambda plan: plan,
+                self.planning, running, len(x), lambda warm, deadline: self._plan(x, warm, deadline).widened(least)
             )
             action = decision.action
             if noise is not None:
                 action = (action + decision.std * noise).clamp(-1, 1)
             return action.cpu().numpy(), decision.plan, decision.running
-
-    def _widely(self, plan: Plan) -> Plan:
-        """What to explore widely around, and how widely."""
-        return plan.widened(self.planning.indifference).doubted(self.planning.doubt * self.value_scale)
 
     @contextlib.contextmanager
     def _without_gradients(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from agent.agent import Agent
 from agent.errors import ConfigError
 from agent.experience import EpisodeData
-from agent.exploration import EpisodeNoise
+from agent.exploration import CorrelatedNoise
 from agent.progress import Counts
 
 
@@ -93,7 +93,7 @@ class Collector:
     ) -> None:
         self.env, self.agent, self._counts = env, agent, counts
         self._seeds, self._random_actions = seeds, random_actions
-        self.noise = EpisodeNoise(agent.model.action_dim, agent.config.noise_time, wide_share=agent.config.wide_share)
+        self.noise = CorrelatedNoise(agent.model.action_dim, agent.config.noise_time)
         self._observation = np.zeros(agent.model.observation_dim, np.float32)
         self.plan_times: list[float] = []
 
@@ -146,8 +146,7 @@ class Collector:
                 return self._random_actions.uniform(-1, 1, self.agent.model.action_dim).astype(np.float32), "random"
             return self.noise.draw(self._random_actions).clip(-1, 1).astype(np.float32), "random"
         began = time.perf_counter()
-        noise = self.noise.draw(self._random_actions)
-        action = self.agent.act(self._observation, explore=True, noise=noise, wide=self.noise.wide)
+        action = self.agent.act(self._observation, explore=True, noise=self.noise.draw(self._random_actions))
         self.plan_times.append((time.perf_counter() - began) * 1000)
         return action, self.agent.planning.planner
 

@@ -81,11 +81,8 @@ class PlanningConfig:
             candidate's own next action. The other two value states for the policy prior's, which keeps a search where
             it is for what the prior would do there, and nobody does, so that no experience ever corrects that value.
         indifference: in units of return: where the best candidate promises less than that more than the median one,
-            exploration is wider than the search came to be, in proportion. 0 for never. In training this and `doubt`
-            hold in the episodes of `wide_share` alone.
-        doubt: relative to the range of the values that are learned from: where it promises less than that more,
-            exploration is in proportion less around what the search chose, too; where all promise the same, it is
-            random. There a search follows its model's errors, always the same way, and noise finds more. 0 for never.
+            exploration is wider than the search came to be, in proportion. While nothing earns anything, a search
+            follows its model's errors, always the same way, and noise finds more. 0 for never.
         pessimism: which of the ensemble's values imagined states have: 0 their mean, 1 the smallest, and in between. A
             search finds the states whose values err upwards; what the members don't agree on is where they may.
         knots: actions searched for, evenly over the horizon; None for one a decision.
@@ -105,7 +102,6 @@ class PlanningConfig:
     proposals: int = 16
     bootstrap: Bootstrap = "own"
     indifference: float = 1.0
-    doubt: float = 0.01
     pessimism: float = 0.0
     knots: int | None = None
     interpolation: Literal["zero", "linear", "cubic"] = "cubic"
@@ -125,7 +121,7 @@ class PlanningConfig:
         _within(self, "planning.", 1, 100_000, "samples", "elites")
         _within(self, "planning.", 0, 100_000, "proposals")
         _within(self, "planning.", 0, 1e9, "indifference")
-        _within(self, "planning.", 0, 1, "doubt", "pessimism")
+        _within(self, "planning.", 0, 1, "pessimism")
 
     def make(self, action_dim: int) -> planners.Planner | None:
         """The planner; None for `policy`.
@@ -136,7 +132,7 @@ class PlanningConfig:
         if self.planner == "policy":
             return None
         # What is left comes under the same name on both sides.
-        ours = {"planner", "proposals", "bootstrap", "indifference", "doubt", "pessimism", "replan_every", "budget_ms"}
+        ours = {"planner", "proposals", "bootstrap", "indifference", "pessimism", "replan_every", "budget_ms"}
         knobs = {name: x for name, x in vars(self).items() if name not in ours and x is not None}
         return planners.make(self.planner, action_dim=action_dim, **knobs)
 
@@ -275,10 +271,6 @@ class TrainConfig:
         noise_time: decisions over which random actions and exploration noise resemble each other in half of the
             episodes, which moves bodies that have inertia (the Ornstein-Uhlenbeck process of DDPG, arXiv 1509.02971); 0
             for uniformly random actions and white noise.
-        wide_share: share of the episodes, those first whose noise lasts, that are explored widely where candidates
-            promise alike (`planning.indifference`, `planning.doubt`). The others are explored as narrowly as each
-            search ended, which shows what comes of the plans: where hardly anything depends on one decision and much
-            on many, as in swinging up, wide exploration of all episodes hides it.
         updates_per_decision: gradient updates for each decision taken.
         overlap: decisions in a stretch of acting while a second thread learns, for two cores; 0 to act and learn in
             turn, on one. The agent then acts with what it had learned when the stretch began, and it learns from what
@@ -316,7 +308,6 @@ class TrainConfig:
     seed: int = 0
     random_steps: int = 2_000
     noise_time: float = 4.0
-    wide_share: float = 0.5
     updates_per_decision: int = 2
     overlap: int = 0
     capacity: int = 1_000_000
@@ -346,7 +337,7 @@ class TrainConfig:
         _within(self, "", 0, 1000, "updates_per_decision")
         _within(self, "", 0, 10_000, "overlap")
         _within(self, "", 0, 10**9, "save_every", "noise_time")
-        _within(self, "", 0, 1, "experience_share", "wide_share")
+        _within(self, "", 0, 1, "experience_share")
         if self.first_updates is not None:
             _within(self, "", 0, 10**9, "first_updates")
         most = MOST_SEEDS - max(self.evaluation_episodes, self.final_episodes)

@@ -13,6 +13,8 @@ function: it reads no files, knows nothing of the code of today, and is not chan
     7  says how much of the actions taken the policy imitates. It was all of them, alike.
     8  says where exploration is random. It never was.
     9  says in how many episodes exploration is wide. It was in all.
+    10 has neither of these two, which came to nothing. They concerned training alone: agents go on without them, and
+       runs that had them are refused, see `check_run`.
 """
 
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from typing import Any
 from agent.errors import CheckpointError, ConfigError
 
 Description = dict[str, Any]
-SCHEMA = 9
+SCHEMA = 10
 """What is written today."""
 
 
@@ -49,6 +51,23 @@ def migrate_config(config: Description, schema: int) -> Description:
     for older in range(schema, SCHEMA):
         config = _CONFIGS[older](config)
     return config
+
+
+def check_run(config: Description) -> None:
+    """Makes sure that a run whose state has this configuration can go on as it began.
+
+    Raises:
+        ConfigError: when it explores in a way that is gone.
+        KeyError, TypeError: when it is no configuration.
+    """
+    for name, value, without in (
+        ("planning.doubt", _part(config, "planning").get("doubt", 0), 0),
+        ("wide_share", config.get("wide_share", 1), 1),
+    ):
+        if value != without:
+            raise ConfigError(
+                f"{name} is {str(value)[:20]}, and it was taken out; go on with preplay as it was at commit 944eba5"
+            )
 
 
 def migrate(description: Description, what: object) -> Description:
@@ -126,6 +145,13 @@ def _config_from_8(old: Description) -> Description:
     return {"wide_share": 1.0} | old
 
 
+def _config_from_9(old: Description) -> Description:
+    planning, new = _part(old, "planning"), {} | old
+    planning.pop("doubt", None)
+    new.pop("wide_share", None)
+    return new | {"planning": planning}
+
+
 def _part(config: Description, name: str) -> Description:
     """A copy of a section of a configuration, which may lack it.
 
@@ -143,4 +169,5 @@ _CONFIGS: dict[int, Callable[[Description], Description]] = {
     6: _config_from_6,
     7: _config_from_7,
     8: _config_from_8,
+    9: _config_from_9,
 }

@@ -26,10 +26,10 @@ from agent.files import (
     write_atomically,
     write_tensors,
 )
-from agent.migrations import migrate_config
+from agent.migrations import check_run, migrate_config
 from agent.progress import Counts
 
-SCHEMA = 8
+SCHEMA = 9
 # A state of schema 2 holds a configuration as agents of schema 3 do, and so on.
 _TO_AGENTS = 1
 _FOLDER, _FILE, _STEM = "resume", "state.json", "state"
@@ -177,6 +177,7 @@ def read(folder: Path) -> RunState:
         name = str(tensors["name"])
         if Path(name).name != name:
             raise ValueError("name")
+        check_run(state["config"])
         return RunState(
             from_dict(TrainConfig, migrate_config(state["config"], state["schema"] + _TO_AGENTS), "config"),
             _info(state["info"]),

@@ -46,13 +46,7 @@ class Decision:
     running: Running
 
 
-def decide(
-    planning: PlanningConfig,
-    running: Running | None,
-    batch: int,
-    search: Search,
-    carry_out: Callable[[Plan], Plan] = lambda plan: plan,
-) -> Decision:
+def decide(planning: PlanningConfig, running: Running | None, batch: int, search: Search) -> Decision:
     """Takes the next action from the running plan, or from a new one that begins with it.
 
     Args:
@@ -60,7 +54,6 @@ def decide(
         running: the last decision's; None when episodes begin.
         batch: environments. A running plan for another number of them is forgotten.
         search: makes plans.
-        carry_out: makes of a plan what is carried out and gone on from.
     """
     began = time.monotonic()
     if running is not None and len(running.plan.actions) != batch:
@@ -69,8 +62,8 @@ def decide(
         plan, age, made = running.plan, running.age, None
     else:
         deadline = None if planning.budget_ms is None else began + planning.budget_ms / 1000
-        made = search(None if running is None else running.plan, deadline)
-        plan, age = carry_out(made), 0
+        plan = made = search(None if running is None else running.plan, deadline)
+        age = 0
     return Decision(plan.actions[:, 0], plan.std[:, 0], made, Running(plan.shift(), age + 1))
 
 

@@ -12,7 +12,7 @@ from agent import resume
 from agent.agent import Agent
 from agent.errors import CheckpointError, ConfigError
 from agent.experience import Priorities
-from agent.exploration import EpisodeNoise
+from agent.exploration import CorrelatedNoise
 from agent.learner import Learner
 from agent.progress import Counts, Progress
 from agent.resume import Moment, RunState
@@ -20,8 +20,7 @@ from agent.running import from_arrays, to_arrays
 
 
 def hand_over(learner: Learner, agent: Agent) -> None:
-    """Gives an agent what a learner has learned; the model only where the learner has one of its own."""
-    agent.value_scale = float(learner.value_scale)
+    """Gives an agent what a learner has learned, where that has a model of its own."""
     if learner.model is not agent.model:
         agent.model.load_state_dict(learner.model.state_dict())
 
@@ -46,7 +45,7 @@ class State:
         progress: Progress,
         counts: Counts,
         rngs: dict[str, np.random.Generator],
-        noise: EpisodeNoise,
+        noise: CorrelatedNoise,
         priorities: Priorities | None,
     ) -> None:
         self._agent, self._learner, self._progress, self._counts, self._rngs = agent, learner, progress, counts, rngs

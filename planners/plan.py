@@ -60,19 +60,7 @@ class Plan:
 
         In between, it is in proportion. `least` is in the score's units, those of return; 0 leaves all as it is.
         """
-        return replace(self, std=self.std + self._alike(least) * (1 - self.std))
-
-    def doubted(self, least: float) -> "Plan":
-        """The plan to explore around where less than `least` is at stake: nearer to zero, and with wider noise.
-
-        Where candidates promise the same, a search chooses by its model's errors, and those are alike from one decision
-        to the next: whoever explores around what it chose sees little else than where that leads. `least` is as for
-        `widened`; `value` stays that of the plan as it was.
-        """
-        return replace(self.widened(least), actions=self.actions * (1 - self._alike(least)))
-
-    def _alike(self, least: float) -> Float[Tensor, "B 1 1"]:
-        """From 0, where `least` is at stake, to 1, where nothing is."""
         if not least:
-            return torch.zeros_like(self.stakes)[:, None, None]
-        return (1 - self.stakes / least).clamp(0, 1)[:, None, None]
+            return self
+        alike = (1 - self.stakes / least).clamp(0, 1)[:, None, None]
+        return replace(self, std=self.std + alike * (1 - self.std))

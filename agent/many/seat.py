@@ -128,7 +128,6 @@ class Seat(Engine):
             del values["continue_loss"]
         if not learner.config.imitation_weight or learner.config.imitation_temperature is None:
             del values["imitated"]
-        learner.value_scale.copy_(values["value_scale"])  # which is wanted before it settles
         return Learned(values, self._row["errors"].clone())
 
     def act(

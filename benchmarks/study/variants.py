@@ -77,7 +77,6 @@ _ALL = (
             *("--learner.returns", "single", "--learner.contrast-weight", "0", "--learner.no-slow-encoder"),
             *("--learner.imitation-weight", "0", "--learner.priority-exponent", "0", "--learner.weight-decay", "0"),
             *("--model.reward-head", "own", "--planning.bootstrap", "last", "--planning.indifference", "0"),
-            *("--planning.doubt", "0"),
         ),
         kind="control",
     ),
@@ -101,10 +100,10 @@ _ALL = (
     ),
     Variant(
         "no-doubt",
-        "What does it add there not to explore around what the search chose?",
-        ("--planning.doubt", "0"),
+        "What did it add there not to explore around what the search chose?",
+        until="944eba5",
     ),
-    Variant("all-wide", "What does exploring half of the episodes narrowly add?", ("--wide-share", "1")),
+    Variant("all-wide", "What did exploring half of the episodes narrowly add?", until="944eba5"),
     Variant(
         "last-value",
         "What do values of all depths, for a candidate's own actions, add to the prior's where the horizon ends?",

@@ -107,25 +107,19 @@ def test_exploring_adds_noise_to_the_same_plan(planner):
     assert np.array_equal(acted(lambda x: agent.predict(x)[0]), explored)
 
 
-def test_where_less_is_at_stake_than_a_share_of_the_values_exploring_is_random():
-    agent = tiny_agent().use_planner(planner="mppi", indifference=0.0, doubt=0.5)
+def test_where_candidates_promise_alike_exploring_is_as_wide_as_at_random():
+    agent = tiny_agent().use_planner(planner="mppi")
     shake(agent.model)
-    noise = np.array([0.3, -0.7])
 
-    def explored(scale, wide=True, **changes):
-        agent.use_planner(**changes).seed(0)
-        agent.value_scale = scale
-        return agent.act(np.ones(5), explore=True, noise=noise, wide=wide)
+    def acted(indifference, noise=None):
+        agent.use_planner(indifference=indifference).seed(0)
+        return agent.act(np.ones(5), noise is not None, noise)
 
-    assert np.allclose(explored(1e9), noise, atol=1e-5)
-    assert agent.last_plan.actions.abs().max() > 1e-4  # the search did choose something
-    around = explored(1e-9)
-    assert not np.allclose(around, noise, atol=1e-2)
-    assert np.array_equal(explored(1e9, doubt=0.0), around)
-    # Indifference is in units of return, and stays around what was chosen.
-    wide = explored(1e-9, indifference=1e9)
-    assert np.allclose(wide, (agent.last_plan.actions[0, 0].numpy() + noise).clip(-1, 1), atol=1e-5)
-    assert np.array_equal(explored(1e9, wide=False, doubt=0.5), around)
+    plan = acted(0.0)
+    assert np.array_equal(acted(1e9), plan)
+    noise = -0.7 * np.sign(plan)  # not out of the box
+    assert np.allclose(acted(1e9, noise), plan + noise, atol=1e-5)
+    assert np.abs(acted(0.0, noise) - plan).max() < 0.5
 
 
 def test_predict_carries_its_state_and_forgets_it_where_an_episode_starts():

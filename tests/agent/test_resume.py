@@ -10,12 +10,10 @@ from dataclasses import replace
 import gymnasium
 import numpy as np
 import pytest
-from safetensors.torch import load_file
 
 from agent import Agent, AgentInfo, CheckpointError, ConfigError, Experience, Trainer, TrainingStopped, preset, resume
 from agent.files import content_sha256
 from agent.lessons import Lessons
-from agent.saving import hand_over
 from benchmarks.kills import Run, differences, kill
 from tests.agent.toy import Point
 
@@ -340,7 +338,7 @@ def test_a_damaged_state_is_refused_and_left_as_it_is(stopped):
     refused(stopped, tensors.name)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 1}', '{"schema": 10}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 1}', '{"schema": 11}'])
 def test_a_state_that_is_none(stopped, text):
     state_file(stopped).write_text(text)
     refused(stopped, "state.json")
@@ -348,26 +346,15 @@ def test_a_state_that_is_none(stopped, text):
 
 def test_a_state_from_before_a_setting_goes_on_as_it_was(stopped):
     state = json.loads(state_file(stopped).read_text())
-    del state["sha256"], state["config"]["compile"], state["config"]["wide_share"]
-    del state["config"]["planning"]["indifference"], state["config"]["planning"]["doubt"]
+    del state["sha256"], state["config"]["compile"]
+    del state["config"]["planning"]["indifference"]
     state["schema"] = 2
     state["sha256"] = content_sha256(state)
     state_file(stopped).write_text(json.dumps(state))
     config = resume.read(stopped).config
-    assert (config.planning.indifference, config.planning.doubt, config.compile) == (0, 0, False)
-    assert config.wide_share == 1
+    assert (config.planning.indifference, config.compile) == (0, False)
     trainer(stopped, replace(config, steps=100)).resume()
     assert json.loads(state_file(stopped).read_text())["schema"] == resume.SCHEMA
-
-
-def test_the_scale_of_values_that_exploring_goes_by_is_the_learner_s(stopped):
-    run = trainer(stopped)
-    run.learner.value_scale.fill_(7.0)
-    hand_over(run.learner, run.agent)
-    assert run.agent.value_scale == 7
-    run._state.restore(stopped, state := resume.read(stopped))
-    saved = load_file(stopped / "resume" / state.file)["learner.value_scale"]
-    assert run.agent.value_scale == saved != 7
 
 
 def test_a_state_with_settings_that_are_gone_goes_on_without(stopped):
@@ -388,6 +375,19 @@ def test_a_state_of_what_is_gone(stopped):
     state["schema"] = 4
     state_file(stopped).write_text(json.dumps(state | {"sha256": content_sha256(state)}))
     refused(stopped, "residual encoders were taken out")
+
+
+@pytest.mark.parametrize(("doubt", "wide_share"), [(0.01, 1.0), (0.0, 0.5), (0.0, 1.0)])
+def test_a_state_that_says_how_it_explores(stopped, doubt, wide_share):
+    state = json.loads(state_file(stopped).read_text())
+    del state["sha256"]
+    state["config"]["planning"]["doubt"], state["config"]["wide_share"] = doubt, wide_share
+    state["schema"] = 8
+    state_file(stopped).write_text(json.dumps(state | {"sha256": content_sha256(state)}))
+    if (doubt, wide_share) == (0, 1):  # as all do now
+        assert resume.read(stopped).config == CONFIG
+    else:
+        refused(stopped, f"{'planning.doubt' if doubt else 'wide_share'} is")
 
 
 @pytest.mark.parametrize("config", [[], {"planning": 3}])

@@ -1,7 +1,6 @@
 """What goes from one decision to the next."""
 
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,25 +45,6 @@ def test_a_plan_is_carried_out_for_as_many_decisions_as_wanted():
     assert search.given[0][0] is None
     # The new search begins where the old plan would have gone on.
     assert torch.equal(search.given[1][0].actions, plan_of(0.1).shift(2).actions)
-
-
-def test_what_is_carried_out_is_gone_on_from():
-    search, made = Recorder(plan_of(0.4), plan_of(0.8)), []
-    planning = PlanningConfig(horizon=3, replan_every=2)
-
-    def carry_out(plan):
-        made.append(plan)
-        return replace(plan, actions=plan.actions / 2, std=plan.std * 2)
-
-    running, actions = None, []
-    for _ in range(3):
-        decision = decide(planning, running, 1, search, carry_out)
-        running = decision.running
-        actions.append(decision.action[0, 0].item())
-        assert torch.equal(decision.std, torch.full((1, 2), 1.0))
-        assert decision.plan is None or decision.plan is made[-1]
-    assert actions == pytest.approx([0.2, 0.25, 0.4])
-    assert torch.equal(search.given[1][0].actions, (plan_of(0.4).shift(2)).actions / 2)
 
 
 def test_another_number_of_environments_begins_anew():

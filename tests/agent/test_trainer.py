@@ -69,22 +69,6 @@ def test_evaluating_more_often_does_not_change_what_is_learned(tmp_path):
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
-@pytest.mark.parametrize(("share", "kinds"), [(0.0, {False}), (0.5, {False, True}), (1.0, {True})])
-def test_a_share_of_the_episodes_is_explored_widely(tmp_path, monkeypatch, share, kinds):
-    real, wide = Agent.act, []
-
-    def act(agent, observation, explore=False, noise=None, **options):
-        wide.extend([options["wide"]] if explore else [])
-        return real(agent, observation, explore, noise, **options)
-
-    monkeypatch.setattr(Agent, "act", act)
-    trained(tmp_path, replace(SHORT, steps=240, updates_per_decision=0, wide_share=share))
-    episodes = np.array(wide).reshape(-1, 20)
-    assert len(episodes) == 10
-    assert (episodes == episodes[:, :1]).all()
-    assert set(episodes[:, 0]) == kinds
-
-
 @pytest.mark.slow
 def test_it_learns_to_reach_the_middle(tmp_path):
     config = replace(SHORT, steps=1000, random_steps=200, evaluate_every=0, final_episodes=10)

@@ -162,19 +162,14 @@ def test_a_plan_tells_what_is_at_stake(name, knots):
     torch.testing.assert_close(plan.stakes, expected)
 
 
-def test_less_at_stake_is_explored_more_widely_and_less_around_the_plan():
+def test_less_at_stake_is_explored_more_widely():
     stakes = torch.tensor([0.0, 1.0, 3.0, 4.0, 9.0])
     plan = replace(plan_of(torch.full((5, 3, 2), 0.8)), std=torch.full((5, 3, 2), 0.2), stakes=stakes)
-    widened, explored = plan.widened(least=4.0), plan.doubted(least=4.0)
-    torch.testing.assert_close(explored.actions[:, 0, 0], torch.tensor([0.0, 0.2, 0.6, 0.8, 0.8]))
-    for each in (widened, explored):
-        torch.testing.assert_close(each.std[:, 2, 1], torch.tensor([1.0, 0.8, 0.4, 0.2, 0.2]))
-        for name in ("value", "valid", "stakes"):
-            assert getattr(each, name) is getattr(plan, name)
-    assert torch.equal(widened.actions, plan.actions)
-    nothing = plan.widened(0.0).doubted(0.0)
-    assert torch.equal(nothing.actions, plan.actions)
-    assert torch.equal(nothing.std, plan.std)
+    widened = plan.widened(least=4.0)
+    torch.testing.assert_close(widened.std[:, 2, 1], torch.tensor([1.0, 0.8, 0.4, 0.2, 0.2]))
+    for name in ("actions", "value", "valid", "stakes"):
+        assert getattr(widened, name) is getattr(plan, name)
+    assert torch.equal(plan.widened(0.0).std, plan.std)
 
 
 def test_nothing_is_at_stake_among_bad_candidates_and_they_say_nothing_of_the_others():

@@ -17,7 +17,7 @@ from rich.table import Table
 
 import envs
 from agent.checkpoint import write_atomically
-from agent.exploration import EpisodeNoise
+from agent.exploration import CorrelatedNoise
 from preplay.actors import check_time_limit
 from preplay.errors import UsageError, one_sentence
 from preplay.provenance import provenance
@@ -43,7 +43,7 @@ def returns(task: str, time: float, episodes: int) -> list[float]:
     with contextlib.closing(envs.make(task)) as env:
         shape = env.action_space.shape
         assert shape is not None
-        noise, rng = EpisodeNoise(shape[0], time, share=1.0), np.random.default_rng(0)
+        noise, rng = CorrelatedNoise(shape[0], time, share=1.0), np.random.default_rng(0)
         for seed in range(episodes):
             env.reset(seed=seed)
             noise.begin(rng)

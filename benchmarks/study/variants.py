@@ -100,8 +100,8 @@ _ALL = (
     ),
     Variant(
         "no-doubt",
-        "What did it add there not to explore around what the search chose?",
-        until="944eba5",
+        "What did it add not to explore around what the search chose where all promise alike? The default of today.",
+        until="2935275",
     ),
     Variant("all-wide", "What did exploring half of the episodes narrowly add?", until="944eba5"),
     Variant(

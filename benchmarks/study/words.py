@@ -48,9 +48,7 @@ def _which(runs: Sequence[dict[str, Any]]) -> list[str]:
     full = [run for run in runs if run["variant"] == "full"]
     begun = [run["commit"] for run in full] + [sitting["commit"] for run in full for sitting in run["resumed"]]
     commits = ", ".join(f"`{commit}`" for commit in dict.fromkeys(begun) if commit)
-    return (
-        [f"preplay (`full` below) is what `preplay train` did by default at these commits: {commits}."] if full else []
-    )
+    return [f"preplay (`full` below) was trained at these commits, by the commands below: {commits}."] if full else []
 
 
 def _main(content: dict[str, Any]) -> list[str]:

@@ -158,7 +158,8 @@ class Agent:
 
         Args:
             observation: (O,) or (B, O), finite.
-            explore: draw from around the plan, as training does, in place of its mean.
+            explore: draw from around the plan, as training does, in place of its mean; more widely where candidates
+                promise alike, see `PlanningConfig.indifference`.
             noise: (A,) or (B, A) standard normal deviates to explore with; None to draw them here.
 
         Returns:

@@ -56,6 +56,8 @@ def migrate_config(config: Description, schema: int) -> Description:
 def check_run(config: Description) -> None:
     """Makes sure that a run whose state has this configuration can go on as it began.
 
+    Runs that never search are refused with the others, though these settings made no difference to them.
+
     Raises:
         ConfigError: when it explores in a way that is gone.
         KeyError, TypeError: when it is no configuration.

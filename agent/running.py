@@ -35,7 +35,7 @@ class Decision:
 
     Attributes:
         action: (B, A).
-        std: (B, A) how unsure the search was of it.
+        std: (B, A) how widely to explore around it.
         plan: the plan that was made for it; None when the running one is good enough.
         running: what the next decision goes on from.
     """

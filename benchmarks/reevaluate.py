@@ -1,6 +1,6 @@
 """Plays an agent's final evaluation again, with the planning of today's preset, and stores it with that planning.
 
-python benchmarks/reevaluate.py checkpoints/walker-walk
+python benchmarks/reevaluate.py checkpoints/cartpole-swingup
 
 For agents that were trained with another search than the one that is recommended now. The weights stay as they are; the
 card says how the agent planned while it learned, and how and when it was evaluated.

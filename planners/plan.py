@@ -19,7 +19,8 @@ class Plan:
         actions: (B, H, A) what to execute, every element in [-1, 1].
         value: (B,) the score of `actions`; -inf where no candidate had a finite one.
         std: (B, H, A) how sure the search is of each action: its distribution's standard deviation
-            when it stopped (zeros for a planner that has none). Exploration noise is drawn from it.
+            when it stopped (zeros for a planner that has none), or more, see `widened`. Exploration noise is drawn
+            from it.
         evaluations: candidates scored, per environment.
         iterations: rounds of the loop that were completed.
         valid: (B,) False where every candidate scored NaN or infinity; `actions` is then the warm start,

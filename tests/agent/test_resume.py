@@ -338,7 +338,7 @@ def test_a_damaged_state_is_refused_and_left_as_it_is(stopped):
     refused(stopped, tensors.name)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 1}', '{"schema": 11}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 1}', f'{{"schema": {resume.SCHEMA + 1}}}'])
 def test_a_state_that_is_none(stopped, text):
     state_file(stopped).write_text(text)
     refused(stopped, "state.json")

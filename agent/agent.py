@@ -16,6 +16,7 @@ from torch import Tensor
 from agent.config import PlanningConfig, TrainConfig
 from agent.engine import Engine, proposal_noise
 from agent.errors import ConfigError, ObservationError
+from agent.precision import set_matmul_precision
 from agent.running import Running, decide, from_arrays, to_arrays
 from agent.world_model import WorldModel
 from planners import Plan, Planner
@@ -333,7 +334,7 @@ def configure_torch(config: TrainConfig) -> None:
     Commands call it; a program that merely loads an agent keeps its own settings.
     """
     torch.set_num_threads(config.threads)
-    torch.set_float32_matmul_precision(config.matmul_precision)
+    set_matmul_precision(config.matmul_precision)
 
 
 def choose_device(name: str) -> torch.device:

@@ -297,8 +297,9 @@ class TrainConfig:
         threads: torch threads of this process. One is best on small machines: run a second task beside it instead.
         compile: let torch compile what is computed all the time, which takes a C++ compiler, and a minute or two at the
             first run of a task: worth it from some ten thousand steps on. The numbers are the same to rounding.
-        matmul_precision: torch's float32 matrix-product precision. `medium` lets a processor with bf16 units
-            multiply in bf16 and add in float32, about twice as fast there; others ignore it or slow down.
+        matmul_precision: torch's float32 matrix-product precision. `medium` lets a processor with bf16 units (AMX)
+            multiply in bf16 and add in float32. `highest` is full precision by whichever library is fast on this
+            processor (see `agent.precision`), and `high` by the one that torch takes.
         model: sizes of the world model.
         learner: how it learns.
         planning: how it plans.

@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 import envs
-from agent import Agent, describe, evaluate, preset
+from agent import Agent, configure_torch, describe, evaluate, preset
 from agent.checkpoint import write_atomically
 from agent.logs import plain
 from preplay.card import read_metrics, write_card
@@ -35,7 +34,6 @@ class Reevaluate:
 
 def main(options: Reevaluate) -> None:
     """Evaluates one agent after the other."""
-    torch.set_num_threads(1)
     for folder in options.folders:
         reevaluate(folder, options.preset)
 
@@ -46,7 +44,7 @@ def reevaluate(folder: Path, name: str) -> None:
     before, now = asdict(agent.config.planning), preset(name).planning
     agent.config = replace(agent.config, planning=now)
     agent.use_planner(now)
-    torch.set_float32_matmul_precision(agent.config.matmul_precision)
+    configure_torch(agent.config)
     env = envs.make(agent.info.task, action_repeat=agent.info.action_repeat)
     first = agent.config.evaluation_seed
     seeds = range(first, first + agent.config.final_episodes)

@@ -27,6 +27,7 @@ from agent import PRESETS, Agent, Experience, Learner, TrainConfig
 from agent.checkpoint import write_atomically
 from agent.compiled import CompiledEngine
 from agent.engine import Engine
+from agent.precision import set_matmul_precision
 from benchmarks.products import flops, products_of, seconds_alone
 from preplay.errors import UsageError, one_sentence
 from preplay.provenance import provenance
@@ -71,7 +72,7 @@ def main(options: Speed) -> None:
     times: dict[tuple[str, str, bool], dict[str, list[float]]] = {key: {"plan": [], "update": []} for key in subjects}
     for _ in range(options.rounds):
         for precision in options.precisions:
-            torch.set_float32_matmul_precision(precision)
+            set_matmul_precision(precision)
             rates[precision].append(matmul_rate())
             for key, runs in subjects.items():
                 for what, run in runs.items() if key[1] == precision else ():
@@ -79,7 +80,7 @@ def main(options: Speed) -> None:
     rows: list[dict[str, Any]] = []
     for key, config in configs.items():
         name, precision, compiled = key
-        torch.set_float32_matmul_precision(precision)
+        set_matmul_precision(precision)
         # Compiled code isn't looked into; it multiplies the same.
         for what, run in subject(replace(config, compile=False)).items():
             seconds = times[key][what]

@@ -124,6 +124,11 @@ _ALL = (
         until="37a6f12",
     ),
     Variant("uniform-replay", "What do fading priorities add?", ("--learner.priority-exponent", "0")),
+    Variant(
+        "plain-learner",
+        "What do fading priorities, telling latents apart and a slow encoder of targets add together?",
+        ("--learner.priority-exponent", "0", "--learner.contrast-weight", "0", "--learner.no-slow-encoder"),
+    ),
     Variant("white-noise", "What does exploring with correlated noise add?", ("--noise-time", "0")),
 )
 VARIANTS = {variant.name: variant for variant in _ALL}

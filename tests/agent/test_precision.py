@@ -10,13 +10,6 @@ INTEL = {"cpu_name": "Intel Xeon", "avx512_f": True}
 AMX = {"cpu_name": "AMD of some day", "avx512_f": True, "amx_tile": True, "amx_bf16": True}
 
 
-@pytest.fixture(autouse=True)
-def _restore():
-    yield
-    torch.set_float32_matmul_precision("highest")
-    torch.set_num_threads(1)
-
-
 def runs_on(monkeypatch, processor, gpu=False, mkl=True):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)

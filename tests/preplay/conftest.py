@@ -24,7 +24,6 @@ def preplay(capfd):
 
     yield run
     torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("highest")
 
 
 def save_agent(folder, task=TASK, observation_dim=10, action_dim=2, **info):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import envs
-from agent import Episodes, play
+from agent import Agent, Episodes, configure_torch, play
 from agent.evaluation import Actor
 from agent.processes import available_cores, depend_on_parent, signals_blocked
 from preplay.actors import Cast
@@ -104,6 +104,9 @@ def play_jobs(jobs: list[Job], workers: int | None = None) -> Iterator[Played]:
 def play_job(job: Job) -> Played:
     """Plays one episode, in this process."""
     env, actor = _stage(job.cast, job.video is not None)
+    agent = actor.agent if isinstance(actor, SimulatorActor) else actor
+    if isinstance(agent, Agent):  # since this one was loaded, another one may have configured the process
+        configure_torch(agent.config)
     if job.video is None:
         return Played(job, play(actor, env, [job.seed]), [])
     frames: list[NDArray[np.uint8]] = []

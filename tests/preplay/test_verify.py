@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from preplay import pool
 from preplay.cli import main
@@ -73,6 +74,13 @@ def test_what_was_changed_differs(preplay, result, key):
     assert "7 of 8 replayed episodes are equal" in said
     assert "another processor" in said
     assert ("isn't the sum of its rewards" in said) == (key != "digest")
+
+
+def test_an_agent_that_is_kept_ready_plays_at_its_own_precision(preplay, result):
+    for _ in range(2):  # it is loaded at the first time
+        torch.set_float32_matmul_precision("high")  # as another agent may have asked for since
+        assert preplay("verify", result, *TRUSTED)[0] == 0
+        assert torch.get_float32_matmul_precision() != "high"
 
 
 def test_a_reward_is_missed_even_where_nothing_is_replayed(preplay, result):

@@ -191,9 +191,10 @@ class WorldModel(nn.Module):
             imagined = self.imagine(latent, actions)
             horizon = actions.shape[2]
             first = {"last": horizon, "mean": 1, "own": 0}[bootstrap]
-            states = imagined.latents[:, :, first:]
+            # Of states that don't lie side by side torch makes a product each, with a copy of the weights.
+            states = imagined.latents[:, :, first:].contiguous()
             if bootstrap == "own":
-                last, _ = self.act(states[:, :, -1:])
+                last, _ = self.act(states[:, :, -1:].contiguous())
                 following = torch.cat([actions, last], dim=2)
             else:
                 following, _ = self.act(states)
@@ -246,7 +247,7 @@ class WorldModel(nn.Module):
 
     def follow_policy(self, latent: Float[Tensor, "B L"], noise: Float[Tensor, "H P A"]) -> Float[Tensor, "B P H A"]:
         """Action sequences that the policy prior would choose in imagination, given its standard normal deviates."""
-        z = latent.unsqueeze(1).expand(-1, noise.shape[1], -1)
+        z = latent.unsqueeze(1).expand(-1, noise.shape[1], -1).contiguous()
         actions = []
         for t in range(len(noise)):
             action, _ = self.act(z, noise[t].expand(latent.shape[0], -1, -1))

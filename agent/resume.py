@@ -16,6 +16,7 @@ from torch import Tensor
 from agent.agent import AgentInfo
 from agent.config import TrainConfig, from_dict, to_dict
 from agent.errors import CheckpointError, ConfigError
+from agent.experience.priorities import MOST_LEAVES
 from agent.files import (
     Expected,
     content_sha256,
@@ -75,8 +76,9 @@ class Moment:
 
     def __post_init__(self) -> None:
         counted = [x for x in dataclasses.astuple(self.counts) if isinstance(x, int)]
-        numbers = self.step, self.plan_age, self.priorities, self.log, *counted
-        if not all(0 <= x <= 2**62 for x in numbers) or not 0 <= (self.plan_elites or 0) <= _MOST_ELITES:
+        numbers = self.step, self.plan_age, self.log, *counted
+        bounded = (self.priorities, MOST_LEAVES), (self.plan_elites or 0, _MOST_ELITES)
+        if not all(0 <= x <= 2**62 for x in numbers) or not all(0 <= x <= most for x, most in bounded):
             raise ConfigError("its numbers can't be")
 
 

@@ -1,5 +1,6 @@
 """What may be stored."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,12 +56,15 @@ def finite(reward: float) -> float:
 
 
 def checked(data: EpisodeData) -> EpisodeData:
-    """An episode that can be stored.
+    """An episode that can be stored, as float32.
 
     Raises:
         ValueError: when it can't be: something isn't finite, or doesn't fit together.
     """
-    observations, actions, rewards = data.observations, data.actions, data.rewards
+    with np.errstate(over="ignore", invalid="ignore"):
+        observations, actions, rewards = (
+            np.asarray(x, np.float32) for x in (data.observations, data.actions, data.rewards)
+        )
     length = len(rewards)
     if observations.ndim != 2 or actions.ndim != 2 or rewards.ndim != 1:
         raise ValueError("an episode's observations and actions are matrices, and its rewards are a vector")
@@ -74,4 +78,4 @@ def checked(data: EpisodeData) -> EpisodeData:
         raise ValueError("only the last decision of an episode can be terminated or truncated")
     if not all(np.isfinite(x).all() for x in (observations, actions, rewards)):
         raise ValueError(NOT_FINITE)
-    return data
+    return replace(data, observations=observations, actions=actions, rewards=rewards)

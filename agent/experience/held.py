@@ -26,6 +26,7 @@ class Held:
         running: the last episode in the table can go on.
         begun: an episode that isn't on disk yet.
         dropped: a sentence for each piece of damage that was met when they were opened.
+        cut: the last episode in the table can't go on, but nothing on disk says that it ended.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Held:
     running: bool = False
     begun: Begun | None = None
     dropped: list[str] = field(default_factory=list)
+    cut: bool = False
 
     @property
     def total(self) -> int:

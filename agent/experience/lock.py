@@ -1,5 +1,6 @@
 """One writer at a time."""
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -25,11 +26,13 @@ class Lock:
         try:
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
                 raise ExperienceError(f"{path} is no regular file")
-            if not _take(self._file):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
                 raise ExperienceError(
                     f"another process is writing to the experience in {str(folder)!r}; "
                     "wait for it, or use another folder"
-                )
+                ) from None
         except BaseException:
             self.release()
             raise
@@ -39,15 +42,3 @@ class Lock:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-
-def _take(file: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

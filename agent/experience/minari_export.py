@@ -86,6 +86,8 @@ def _chosen(experience: Experience, task: str | None) -> list[Episode]:
     if task is not None and task not in there:
         raise ExperienceError(f"{where} has no episodes of {task}; there are: {', '.join(there)}")
     episodes = [e for e in experience.episodes if e.decisions and task in (None, e.task)]
+    if not episodes:
+        raise ExperienceError(f"{where} has no decisions of {task or there[0]} to export")
     sizes = {(e.observation_dim, e.action_dim) for e in episodes}
     if len(sizes) != 1:
         raise ExperienceError(

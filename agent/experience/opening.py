@@ -81,10 +81,11 @@ def _load(opened: Held, before: Held | None, file: int, path: Path, number: int,
     place.rows = stop.row
     opened.running = stop.running
     opened.segments.append(place)
-    if newest:
-        if before is None:
-            _recover(opened, place, stop, file, matrix)
-        elif stop.row < len(matrix) and _more(matrix, place, stop.row):  # no torn tail, nor what is being written
+    if newest and before is None:
+        _recover(opened, place, stop, file, matrix)
+    elif newest:
+        place.pin(file)  # the memory map of a sealed one does the same
+        if stop.row < len(matrix) and _more(matrix, place, stop.row):  # no torn tail, nor what is being written
             opened.dropped.append(_left_out(place, stop, status.st_size))
     elif place.bytes != status.st_size:
         opened.dropped.append(_left_out(place, stop, status.st_size))

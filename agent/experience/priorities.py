@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 _LARGEST = 1e100
 _BAND = 0.9  # the factor between one band of ages and the next
 _LEAST = 1e-6  # a floor lower than this
-_MOST = 2**28  # leaves, before any memory is taken for them
+MOST_LEAVES = 2**28  # leaves, before any memory is taken for them
 
 
 class Priorities:
@@ -57,7 +57,7 @@ class Priorities:
             raise ValueError(f"a priority must be above 0 and at most {_LARGEST:g}")
         if not wanted.size:
             return
-        if wanted.min() < 0 or wanted.max() >= self._base + _MOST:
+        if wanted.min() < 0 or wanted.max() >= self._base + MOST_LEAVES:
             raise ValueError("priorities were given for a decision that can't exist")
         wanted = wanted.astype(np.int64)
         self._extend(self._base, int(wanted.max()) + 1)
@@ -132,7 +132,7 @@ class Priorities:
                 and largest.shape == (1,)
                 and 0 < largest[0] <= _LARGEST
                 and values.ndim == 1
-                and len(values) <= _MOST
+                and len(values) <= MOST_LEAVES
                 and bool(((values > 0) & (values <= _LARGEST)).all())
             )
         except (KeyError, TypeError, ValueError):

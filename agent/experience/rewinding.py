@@ -85,7 +85,7 @@ def held_at(held: Held, offset: dict[str, Any], eviction: Eviction, folder: Path
     # Nothing that could be sampled then may have been released.
     if not eviction.holds(held.segments, place):
         raise missing
-    return Held([*earlier, place], table, running, begun)
+    return Held([*earlier, place], table, running, begun, cut=stop.running and not running)
 
 
 def go_back(held: Held, then: Held, folder: Path) -> None:

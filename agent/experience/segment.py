@@ -5,6 +5,7 @@ import mmap
 import os
 import re
 import stat
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class Segment:
         decisions: that it holds.
         actors: names by number; the first is that of nobody in particular.
         gaps: rows between two decisions of one episode, in order, that hold the name of a new actor.
-        inode: of the file, by which a reader sees that it was replaced.
+        inode: of the file, by which a reader sees that it was replaced; see `pin`.
         index_bytes: size of its index.
     """
 
@@ -60,6 +61,10 @@ class Segment:
         """What to say where decisions are missing at its end, by the header of a segment with a higher number."""
         lost = header.first - self.last if number == self.number + 1 else 0
         return f"{self.path.name} was cut short: {lost:,} of its decisions are missing" if lost > 0 else None
+
+    def pin(self, file: int) -> None:
+        """Keeps the inode of an open file from being given to another one, as long as this segment is held."""
+        weakref.finalize(self, os.close, os.dup(file))
 
     def reserve(self, rows: int) -> None:
         """Makes room in memory for some more rows."""

@@ -367,6 +367,7 @@ class Experience:
         held = load(self.folder, self._held if self.read_only else None)
         self.dropped += [x for x in held.dropped if x not in self.dropped]
         # Only a rewind makes an episode go on; one that a crash cut stays as it is.
+        held.cut = held.running and not self.read_only
         held.running = held.running and self.read_only
         self._take(held)
 

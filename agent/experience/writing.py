@@ -165,6 +165,9 @@ class Writer:
         stride, number = place.header.stride, held.next_episode
         known = {name: k for k, name in enumerate(place.actors)}
         parts = []
+        if held.cut and held.segments[-1] is place:
+            # Without it an actor that is named next would seem to be named within that episode.
+            parts.append(as_rows(records.encode_end(stride), stride))
         # An actor is named before the episode, so that nothing comes between its rows.
         for name in dict.fromkeys([*names, *data.actors]):
             if name not in known:
@@ -183,6 +186,7 @@ class Writer:
             held.segments.append(place)
         else:
             self._appender.write(block, place.bytes, self._durable and (ends or over))
+        held.cut = False
         place.reserve(len(block))
         place.matrix[place.rows : place.rows + len(block)] = block
         table = held.table

@@ -412,7 +412,7 @@ WRONG = {
     "rngs": [None, {}, {"sampling": 3}, {name: {"state": 1} for name in ("episode_seeds", "random_actions")}],
     "plan_elites": ["none", -1, 10**9, 2],
     "plan_age": [None, -1, []],
-    "priorities": [None, -1, 10**12, "all", 1],
+    "priorities": [None, -1, 10**12, 2**62, "all", 1],
     "log": [None, -1, "0", 10**9],
     "experience": [None, {}, [], {"segment": 1}],
     "seconds": [None, "long"],

@@ -291,6 +291,9 @@ def test_names_that_can_not_be(tmp_path, datasets):
             export_minari(a, "walk-v0", task="fly")
         with pytest.raises(ExperienceError, match="no episodes to export"):
             export_minari(empty, "walk-v0")
+        empty.begin([0.0], task="walk")
+        with pytest.raises(ExperienceError, match="no decisions of walk to export"):
+            export_minari(empty, "walk-v0")
         export_minari(a, "walk-v0", task="walk")
         with pytest.raises(ExperienceError, match="there already"):
             export_minari(a, "walk-v0", task="walk")

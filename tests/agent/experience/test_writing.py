@@ -206,3 +206,62 @@ def test_a_reader_sees_what_is_appended_finished_wound_back_and_released(tmp_pat
     before = files(tmp_path)
     reader.close()
     assert files(tmp_path) == before
+
+
+def test_a_reader_sees_a_segment_replaced_twice(tmp_path):
+    # Some file systems give a new file the inode of one that was just removed.
+    with fill(Experience(tmp_path), [3]) as writer:
+        offset = writer.offset
+        fill(writer, [4], first=1)
+        reader = Experience(tmp_path, read_only=True)
+        for first in (2, 3):
+            writer.rewind(offset)
+            fill(writer, [5], first=first)
+        reader.refresh()
+        assert contents(reader) == contents(writer)
+
+
+def test_an_episode_that_was_cut_is_ended_before_the_next_and_its_segment_stays_sound(tmp_path):
+    def live(experience, actor, decisions):
+        experience.begin([0.0], task="toy")
+        for t in range(decisions):
+            experience.add([0.0], float(t), [1.0], False, False, actor)
+
+    with Experience(tmp_path) as experience:
+        live(experience, "one", 2)
+        offset = experience.offset
+    with Experience(tmp_path, segment_bytes=4500) as experience:
+        live(experience, "two", 9)
+        late = experience.offset
+    with Experience(tmp_path, segment_bytes=4500) as experience:
+        live(experience, "three", 1)  # in another segment, since the first is full
+        assert len(experience._held.segments) == 2
+        assert experience.verify() == []
+        assert [x.decisions for x in experience.episodes] == [2, 9, 1]
+        experience.rewind(late)
+        assert experience.running
+        experience.rewind(offset | {"running": False})
+        live(experience, "four", 9)
+        live(experience, "five", 1)
+        assert len(experience._held.segments) == 2
+        assert experience.verify() == []
+        assert [x.actors for x in experience.episodes] == [{"one": 2}, {"four": 9}, {"five": 1}]
+
+
+def test_an_appended_episode_that_float32_can_not_hold_is_refused(tmp_path):
+    with fill(Experience(tmp_path), [3]) as experience:
+        before = contents(experience)
+
+        def with_other(name, values):
+            data = experience.read(experience.episodes[0])
+            object.__setattr__(data, name, values)  # as where nothing checks the types
+            return data
+
+        for name in ("observations", "actions", "rewards"):
+            large = getattr(experience.read(experience.episodes[0]), name).astype(np.float64) + 1e39
+            with pytest.raises(ValueError, match="NaN or infinite"):
+                experience.append(with_other(name, large), task="toy")
+        assert contents(experience) == before
+        experience.append(with_other("rewards", np.array([0.1, 0.2, 0.3])), task="toy")
+        assert experience.episodes[1].episode_return == sum(np.float32([0.1, 0.2, 0.3]).tolist())
+        assert experience.verify() == []

@@ -194,6 +194,10 @@ class Agent:
 
         Returns:
             action (A,) or (B, A), and the state for the next call.
+
+        Raises:
+            ObservationError: for a wrong shape, NaN or infinity.
+            ValueError: when `episode_start` and `state` are of different sizes.
         """
         x = self._observation(observation)
         running = None if state is None else from_arrays(state, episode_start, self.device)

@@ -37,7 +37,7 @@ from agent.migrations import SCHEMA, Description
 from agent.world_model import WorldModel
 from planners import PlannerError
 
-__all__ = ["SCHEMA", "attach", "describe", "load", "save", "verify", "write_atomically"]
+__all__ = ["SCHEMA", "attach", "describe", "load", "save", "verify"]
 
 # A model larger than this is refused before any memory is taken for it.
 _MOST_PARAMETERS = 200_000_000
@@ -133,7 +133,8 @@ def attach(folder: str | Path, name: str, data: bytes) -> None:
         data: its content.
 
     Raises:
-        CheckpointError: when the folder is no checkpoint, its weights aren't those it lists, or the name won't do.
+        CheckpointError: when the folder is no checkpoint, the name won't do, or the weights of one of schema 1, which
+            lists no sizes, aren't those it lists.
     """
     folder = Path(folder)
     description = descriptions.read(folder)

@@ -145,15 +145,17 @@ class PlanningConfig:
     def changed(self, **changes: Any) -> "PlanningConfig":
         """The same with some options changed.
 
-        A planner whose `samples` and `iterations` mean something of its own begins with its own.
+        A planner whose `samples` and `iterations` mean something of its own begins with its own, and one that takes
+        the place of such a planner with the defaults.
 
         Raises:
             ConfigError, planners.PlannerError: for what does not exist or makes no sense.
         """
         name = changes.get("planner", self.planner)
-        if name not in (self.planner, "policy") and planners.get(name).own_size:
-            own = planners.get(name).Config
-            changes = {"samples": own.samples, "iterations": own.iterations} | changes
+        before, now = (None if x == "policy" else planners.get(x) for x in (self.planner, name))
+        if name != self.planner and any(x is not None and x.own_size for x in (before, now)):
+            sizes = now.Config if now is not None and now.own_size else PlanningConfig
+            changes = {"samples": sizes.samples, "iterations": sizes.iterations} | changes
         try:
             return dataclasses.replace(self, **changes)
         except TypeError as error:
@@ -287,8 +289,8 @@ class TrainConfig:
             some of the agent's own (symmetric sampling, RLPD, arXiv 2302.02948).
         first_updates: updates on given experience before the first decision; None for as many as decisions were
             given, at most 10,000.
-        offline: learn from given experience alone, without acting. `steps` then says how many decisions' worth of
-            updates to make.
+        offline: learn from given experience alone, without acting. `steps` then says how many environment steps'
+            worth of updates to make, beside the first ones.
         evaluate_every: environment steps between evaluations (0: only at the end).
         evaluation_episodes: episodes of an evaluation while training.
         final_episodes: episodes of the evaluation at the end, with and without the planner.

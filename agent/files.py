@@ -130,7 +130,7 @@ def write_tensors(folder: Path, stem: str, tensors: Mapping[str, Tensor]) -> Wri
 def remove_others(folder: Path, stem: str, name: str) -> None:
     """Removes what `write_tensors` left in a folder under a stem, but for the file of that name.
 
-    Also what a kill left of files that were being written.
+    Also what a kill left of such files that were being written.
     """
     ours = re.compile(rf"{stem}-[0-9a-f]{{12}}\.safetensors|\.{stem}-[0-9a-f]{{12}}\.safetensors\.[0-9]+\.tmp")
     for other in os.listdir(folder):

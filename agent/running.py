@@ -81,11 +81,16 @@ def from_arrays(state: tuple[np.ndarray, ...], begins: np.ndarray | None, device
         state: of `to_arrays`.
         begins: (B,) True where an episode begins, whose plan is forgotten; all are then planned for anew.
         device: where to.
+
+    Raises:
+        ValueError: when `begins` is of another size.
     """
     actions, std, elites = (torch.from_numpy(np.array(x, np.float32)).to(device) for x in state[:3])
     age = int(state[3].max())
     if begins is not None and np.any(begins):
         fresh = torch.from_numpy(np.asarray(begins, bool).reshape(-1)).to(device)
+        if len(fresh) != len(actions):
+            raise ValueError(f"episode_start has {len(fresh)} elements; the state is of {len(actions)} environments")
         actions[fresh], std[fresh], elites[fresh] = 0, 0, 0
         age = 2**31
     value = torch.full_like(actions[:, 0, 0], -torch.inf)

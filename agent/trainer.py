@@ -125,6 +125,7 @@ class Trainer:
         Raises:
             ConfigError: when the folder holds a run already, or there is nothing to learn from.
             DivergedError: when training comes to NaN or infinity; what was stored before stays as it is.
+            ValueError: when the environment reports NaN or infinity; likewise.
             TrainingStopped: after `stop`.
         """
         self._check_unused()
@@ -408,8 +409,8 @@ class Trainer:
         began = time.perf_counter()
         seeds = range(self.config.evaluation_seed, self.config.evaluation_seed + episodes)
         result = evaluate(agent, self.evaluation_env, seeds, self._look_up, **planning)
-        if not planning:
-            self.progress.evaluation = result.mean_return
+        if not planning:  # NaN is none
+            self.progress.evaluation = result.mean_return if np.isfinite(result.mean_return) else None
         log.write(
             kind,
             self.progress.step,

@@ -42,10 +42,11 @@ class Evolution:
 class CMAES(Planner):
     """A normal with a full covariance, adapted from ranks; slow for many environments or long horizons.
 
-    Hansen, The CMA Evolution Strategy: A Tutorial (arXiv 1604.00772). `elites` and the noise's colour play no part.
+    Hansen, The CMA Evolution Strategy: A Tutorial (arXiv 1604.00772). `elites` play no part.
     """
 
     Config = CMAESConfig
+    colours_noise = False
 
     def __init__(self, config: PlannerConfig) -> None:
         super().__init__(config)

@@ -36,7 +36,7 @@ class PlannerConfig:
         keep: elites that go on, with their scores, to compete in the next iteration; at least the best one.
         remember: of the kept elites, how many the plan carries to the next decision, where they compete again,
             shifted like the plan itself.
-        initial_std: standard deviation that the search begins with, around its warm start.
+        initial_std: standard deviation that the search begins with, around its warm start, and never exceeds.
         min_std: floor of the standard deviation, so that the search never stops looking.
         noise_beta: colour of the noise in time: the exponent of its power law, 0 for white. See `planners.noise`.
         knots: actions searched for, evenly over the horizon; None for one a decision. See `planners.knots`.
@@ -135,13 +135,17 @@ class Planner(ABC):
         differentiates: whether it needs the gradient of the score. Such a planner can't be used inside
             `torch.inference_mode`.
         own_size: whether its `samples` and `iterations` mean something that sizes made for sampling would not suit.
+        colours_noise: whether `noise_beta` means anything to it.
     """
 
     Config: ClassVar[type[PlannerConfig]] = PlannerConfig
     differentiates: ClassVar[bool] = False
     own_size: ClassVar[bool] = False
+    colours_noise: ClassVar[bool] = True
 
     def __init__(self, config: PlannerConfig) -> None:
+        if config.noise_beta and not self.colours_noise:
+            raise PlannerError(f"noise_beta is {config.noise_beta}, but {type(self).__name__} draws no coloured noise")
         self.config = config
         self._knots = None if config.knots is None else Knots(config.horizon, config.knots, config.interpolation)
 

@@ -22,10 +22,11 @@ class Shooting(Planner):
     """Uniformly random candidates, nothing learned from them: what a search has to be better than.
 
     As a planner over learned dynamics in Nagabandi et al., Neural Network Dynamics for Model-Based Deep Reinforcement
-    Learning (arXiv 1708.02596). Noise colour and standard deviations play no part.
+    Learning (arXiv 1708.02596). Standard deviations play no part.
     """
 
     Config = ShootingConfig
+    colours_noise = False
 
     def init(self, start: Float[Tensor, "B K A"], generator: torch.Generator) -> Float[Tensor, "B K A"]:
         """The start is kept for its shape alone."""

@@ -155,6 +155,9 @@ def _shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
 
 def deviates(sizes: Sizes) -> tuple[int, ...] | None:
     """Shape of what a plan takes of them; None where plans are not made as a whole."""
-    planner = sizes.config.planning.make(sizes.shape.action_dim)
-    # What a planner remembers isn't brought from one plan to the next here.
-    return None if planner is None or planner.config.remember else planner.deviates()
+    planning = sizes.config.planning
+    planner = planning.make(sizes.shape.action_dim)
+    # What a planner remembers isn't brought from one plan to the next here, and no plan is ended in time.
+    if planner is None or planner.config.remember or planning.budget_ms is not None:
+        return None
+    return planner.deviates()

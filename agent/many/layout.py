@@ -66,9 +66,8 @@ class Layout:
         self.sizes = {"world": world, "policy": policy, "slow": slow}
         self.slices: dict[str, slice] = {}
         self.width = 0
-        sections = {"world": world, "policy": policy, "slow": slow}
-        sections |= {f"{part}_{moment}": self.sizes[part] for part in ("world", "policy") for moment in ("mean", "var")}
-        for name, size in (sections | {"step": _ALIGNED, "scale": _ALIGNED}).items():
+        moments = {f"{part}_{moment}": self.sizes[part] for part in ("world", "policy") for moment in ("mean", "var")}
+        for name, size in (self.sizes | moments | {"step": _ALIGNED, "scale": _ALIGNED}).items():
             self.slices[name] = slice(self.width, self.width + size)
             self.width += size
 

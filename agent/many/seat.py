@@ -54,6 +54,9 @@ class Seat(Engine):
     ) -> tuple[Float[Tensor, "1 L"], Float[Tensor, "1 P H A"] | None]:
         """See `Engine.propose`."""
         self._put(model)
+        if noise is not None and noise.shape[:2] != self._row["noise"].shape[:2]:
+            self.settle()
+            return super().propose(model, observation, noise)
         self._write_beginning(model, observation, noise)
         self._ask(Ask.PROPOSE)
         latent = self._row["latent"].clone()
@@ -61,10 +64,12 @@ class Seat(Engine):
 
     def score(self, model: WorldModel, latent: Float[Tensor, "1 L"], planning: PlanningConfig) -> Score:
         """See `WorldModel.score`."""
+        theirs = self._config.planning
+        alike = all(getattr(planning, x) == getattr(theirs, x) for x in ("horizon", "bootstrap", "pessimism"))
 
         def predicted_return(actions: Float[Tensor, "1 N H A"]) -> Float[Tensor, "1 N"]:
-            if actions.requires_grad:
-                # A planner that climbs the score's gradient: that isn't shared with others.
+            if actions.requires_grad or not alike:
+                # A planner that climbs the score's gradient, or another score than that of the others.
                 self.settle()
                 return model.score(latent.clone(), planning)(actions)
             self._put(model)

@@ -95,7 +95,7 @@ def test_every_planner_acts_for_an_agent_with_every_option(planner):
         iterations=2,
         knots=2,
         interpolation="linear",
-        noise_beta=1.0,
+        noise_beta=1.0 if planners.get(planner).colours_noise else None,
         execute="best",
         replan_every=2,
     )
@@ -145,6 +145,9 @@ def test_a_planner_of_its_own_size_begins_with_it():
     assert (climbing.samples, climbing.iterations) == (own.samples, own.iterations)
     assert planning.changed(planner="gradient", samples=5).samples == 5
     assert planning.changed(planner="cem").samples == 200
+    for back in (climbing.changed(planner="mppi"), climbing.changed(planner="policy").changed(planner="mppi")):
+        assert (back.samples, back.iterations) == (PlanningConfig.samples, PlanningConfig.iterations)
+    assert climbing.changed(planner="mppi", samples=7).samples == 7
 
 
 def test_options_that_make_no_sense_are_refused():

@@ -159,6 +159,18 @@ def test_a_plain_gymnasium_environment_will_do(tmp_path):
     trained(tmp_path, env=plain)
 
 
+def test_a_return_that_is_no_number_is_told_and_the_run_goes_on(tmp_path):
+    class Unrewarding(Point):
+        def step(self, action):
+            observation, _, *rest = super().step(action)
+            return observation, float("nan"), *rest
+
+    trainer = Trainer(Point(), Unrewarding(), SHORT, AgentInfo("point", 1, 20, False), tmp_path)
+    results = trainer.run()
+    assert np.isnan(results["planner"].mean_return)
+    assert Agent.load(tmp_path).info.training["steps"] == 120
+
+
 def test_configurations_survive_json_and_unknown_keys_do_not():
     config = preset("base")
     assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config)))) == config

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import planners
-from planners import coloured
+from planners import PlannerError, coloured
 from tests.planners.toy import seeded
 
 BETAS = [0.0, 0.5, 2.0, 3.5]
@@ -52,6 +52,12 @@ def test_elements_of_an_action_stay_independent():
     assert (x[..., 0] * x[..., 1]).mean(0).abs().max() < 0.03
     # and each has the colour of its own white noise
     torch.testing.assert_close(x[..., 1:], coloured(noise[..., 1:], 2.0))
+
+
+@pytest.mark.parametrize("name", ["cmaes", "shooting"])
+def test_a_planner_that_draws_none_refuses_it(name):
+    with pytest.raises(PlannerError, match="noise_beta is 2"):
+        planners.make(name, horizon=3, action_dim=1, noise_beta=2.0)
 
 
 @pytest.mark.parametrize("name", ["cem", "gradient", "icem", "mppi", "predictive"])

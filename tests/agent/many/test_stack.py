@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+import planners
 from agent import Agent, AgentInfo, DivergedError, Learner
 from agent.engine import Engine
 from agent.experience import Batch
+from agent.many.desk import Sizes, deviates
 from agent.many.host import Host
 from agent.many.layout import Layout
 from agent.many.networks import Shape
 from agent.many.padding import cut, pad
 from agent.many.seat import Seat
 from agent.many.waiting import Bells
+from planners import registry
 from tests.agent.many.runs import CONFIG
 from tests.agent.toy import shake
 
@@ -240,6 +243,53 @@ def test_a_model_that_was_changed_is_seen_anew():
         first, second = found
         assert not torch.allclose(first, second, atol=1e-4)
         assert torch.allclose(second, agent.model.encode(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{"bootstrap": "last"}, {"pessimism": 1.0}, {"horizon": 2}, {"horizon": 5}])
+def test_another_search_than_that_of_all_is_computed_apart(changes):
+    made = agents(sizes=SIZES[:1] * 2)
+    planning = CONFIG.planning.changed(**changes)
+    x = torch.randn(1, 5)
+    candidates = torch.rand(1, 7, planning.horizon, 2) * 2 - 1
+
+    def script(agent):
+        noise = agent.model.proposal_noise(3, planning.horizon, torch.Generator().manual_seed(0))
+
+        def plan(engine):
+            with torch.inference_mode():
+                latent, proposals = engine.propose(agent.model, x, noise)
+                return proposals, engine.score(agent.model, latent, planning)(candidates)
+
+        return plan
+
+    scripts = [script(agent) for agent in made]
+    for plan, found in zip(scripts, at_desks(CONFIG, scripts), strict=True):
+        if isinstance(found, Exception):
+            raise found
+        for mine, alone in zip(found, plan(Engine()), strict=True):
+            assert torch.allclose(mine, alone, atol=1e-5)
+
+
+def test_nothing_is_kept_for_plans_that_are_not_made_as_a_whole():
+    shape = Shape.of(agents(sizes=SIZES[:1])[0].model, True)
+
+    def kept(**changes):
+        return deviates(Sizes(1, shape, replace(CONFIG, planning=CONFIG.planning.changed(**changes))))
+
+    assert kept() is not None
+    assert kept(budget_ms=20.0) is None
+    assert kept(planner="policy") is None
+    assert kept(planner="cem") is not None
+
+    @planners.register("begins-at-random")
+    class BeginsAtRandom(planners.CEM):
+        def init(self, start, generator):
+            return super().init(start + torch.randn(start.shape[1:], generator=generator), generator)
+
+    try:
+        assert kept(planner="begins-at-random") is None
+    finally:
+        del registry._planners["begins-at-random"]
 
 
 def test_a_computation_that_fails_is_told_to_all(monkeypatch):

@@ -23,9 +23,10 @@ from rich.table import Table
 
 import envs
 from agent import Agent
-from agent.checkpoint import write_atomically
 from agent.evaluation import bootstrap_interval, play
+from agent.files import write_atomically
 from preplay.actors import check_time_limit
+from preplay.comparison.statistics import discounted_rest
 from preplay.errors import UsageError, one_sentence
 from preplay.provenance import provenance
 from preplay.shipped import shipped
@@ -72,14 +73,6 @@ class Watched:
         return action
 
 
-def discounted(rewards: ArrayLike, discount: float) -> np.ndarray:
-    """What was earned from each decision to the end, (T,), of the rewards (T,) that they earned."""
-    earned = np.array(rewards, np.float64)
-    for t in reversed(range(len(earned) - 1)):
-        earned[t] += discount * earned[t + 1]
-    return earned
-
-
 def counted(length: int, terminated: bool, discount: float) -> int:
     """How many decisions of an episode of `length`, from the first on, are followed by all that matters.
 
@@ -111,7 +104,7 @@ def measure(folder: Path, planner: str | None, seeds: range) -> dict[str, Any]:
         values, rewards = (each[begun : begun + length] for each in (watched.values, episodes.rewards))
         if count := counted(length, terminated, discount):
             expected.append(float(np.mean(values[:count])))
-            earned.append(float(np.mean(discounted(rewards, discount)[:count])))
+            earned.append(float(np.mean(discounted_rest(rewards, discount)[:count])))
         begun += length
     if not expected:
         raise UsageError(f"episodes of {agent.info.task} are too short to say what is earned after a decision")

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent import Experience
-from agent.checkpoint import write_atomically
+from agent.files import write_atomically
 from preplay.errors import UsageError, one_sentence
 from preplay.provenance import installed, provenance
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
-from agent.checkpoint import write_atomically
 from agent.exploration import CorrelatedNoise
+from agent.files import write_atomically
 from preplay.actors import check_time_limit
 from preplay.errors import UsageError, one_sentence
 from preplay.provenance import provenance

@@ -30,7 +30,7 @@ from safetensors import safe_open
 
 import envs
 from agent import AgentInfo, Experience, TrainConfig, Trainer, preset, resume
-from agent.checkpoint import write_atomically
+from agent.files import write_atomically
 from preplay.errors import one_sentence
 from preplay.provenance import provenance
 

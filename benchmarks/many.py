@@ -29,8 +29,8 @@ from rich.table import Table
 import envs
 from agent import PRESETS, Progress, TrainConfig, Trainer, TrainingStopped, configure_torch
 from agent.agent import choose_device
-from agent.checkpoint import write_atomically
 from agent.config import to_dict
+from agent.files import write_atomically
 from agent.many import Post, Together
 from preplay.errors import UsageError, one_sentence
 from preplay.options import value_of

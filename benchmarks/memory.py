@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from agent import describe
-from agent.checkpoint import write_atomically
+from agent.files import write_atomically
 from preplay.card import read_metrics
 from preplay.errors import UsageError, one_sentence
 from preplay.text import file_name

@@ -34,7 +34,7 @@ from speed import measure
 from torch import Tensor, nn
 
 import planners
-from agent.checkpoint import write_atomically
+from agent.files import write_atomically
 from preplay.errors import UsageError, one_sentence
 from preplay.provenance import installed, provenance
 

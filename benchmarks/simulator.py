@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
-from agent.checkpoint import write_atomically
+from agent.files import write_atomically
 from envs.physics import physics
 from envs.tasks import DMCONTROL
 from preplay.errors import UsageError, one_sentence

@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from agent import PRESETS, Agent, Experience, Learner, TrainConfig
-from agent.checkpoint import write_atomically
 from agent.compiled import CompiledEngine
 from agent.engine import Engine
+from agent.files import write_atomically
 from agent.precision import set_matmul_precision
 from benchmarks.products import flops, products_of, seconds_alone
 from preplay.errors import UsageError, one_sentence

@@ -34,8 +34,8 @@ from rich.table import Table
 
 import envs
 from agent import PRESETS, AgentInfo, Progress, TrainConfig, Trainer, TrainingStopped
-from agent.checkpoint import write_atomically
 from agent.config import to_dict
+from agent.files import write_atomically
 from preplay.errors import UsageError, one_sentence
 from preplay.options import value_of
 from preplay.provenance import provenance

@@ -8,7 +8,8 @@ import gymnasium
 
 import envs
 import planners
-from agent import MOST_SEEDS, Agent, RandomActor, configure_torch, describe
+from agent import MOST_SEEDS, Agent, PlanningConfig, RandomActor, configure_torch, describe
+from agent.agent import choose_device
 from planners.errors import nearest
 from preplay.errors import UsageError
 from preplay.shipped import checkpoint_for
@@ -53,9 +54,12 @@ class Cast:
             envs.TaskError: when there is no simulator of the task.
         """
         size = env.action_space.shape[0]  # type: ignore[index]
-        if self.planner == RANDOM:
-            return RandomActor(size)
         changes = dict(self.planning)
+        if self.planner == RANDOM:
+            # What makes no sense is refused, though it makes no difference.
+            choose_device(self.device)
+            PlanningConfig().changed(**changes)
+            return RandomActor(size)
         if self.planner is not None:
             changes["planner"] = self.planner
         if self.model == SIMULATOR:

@@ -48,18 +48,6 @@ def _commit(commit: str | None) -> str:
     return f"`{commit}`{changed}"
 
 
-def _evaluated_later(training: dict[str, Any], planning: dict[str, Any]) -> list[str]:
-    """What to say of an agent that was evaluated anew, with another search than it was trained with."""
-    if "evaluated" not in training:
-        return []
-    before = ", ".join(f"{key} {x}" for key, x in training["planning"].items()) or "the same"
-    now = ", ".join(f"{key} {planning[key]}" for key in training["planning"]) or "the same"
-    return [
-        f"- Search: {before} while it learned; {now} as stored and evaluated below, at commit "
-        f"{_commit(training['evaluated']['commit'])}, {training['evaluated']['date']}"
-    ]
-
-
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The records of `metrics.jsonl`; what is no record, such as a torn last line, is left out.
 
@@ -108,7 +96,6 @@ def card(description: dict[str, Any], records: list[dict[str, Any]]) -> str:
         *_together(training),
         *_began_with(training),
         *_resumed(training),
-        *_evaluated_later(training, config["planning"]),
         "",
         "## Return",
         "",

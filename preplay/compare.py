@@ -14,7 +14,7 @@ from rich.table import Table
 import envs
 from agent import describe
 from agent.agent import choose_device
-from agent.checkpoint import write_atomically
+from agent.files import write_atomically
 from agent.processes import available_cores
 from preplay.actors import RANDOM, Cast, cast, check_seeds
 from preplay.comparison import results
@@ -47,7 +47,8 @@ class Compare:
     task: TaskName
     """A task that `preplay tasks` lists, any Gymnasium id with continuous actions, or module:Id."""
     planners: tuple[str, ...] = ("mppi", "cem")
-    """Who plays. Options of preplay run may come after colons: mppi:knots=6:noise_beta=2."""
+    """Who plays. Options may come after colons: mppi:knots=6:noise_beta=2. There are bootstrap, elites, execute,
+    interpolation, knots, noise_beta, pessimism, proposals and replan_every."""
     models: tuple[str, ...] = ("learned",)
     """learned, simulator (the true dynamics up to the horizon) or simulator+value (plus the agent's value there)."""
     budgets: tuple[str, ...] = ("default",)

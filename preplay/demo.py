@@ -15,7 +15,7 @@ from rich.table import Table
 
 import envs
 from agent import Episodes, bootstrap_interval, describe
-from agent.checkpoint import write_atomically
+from agent.files import write_atomically
 from agent.processes import available_cores
 from preplay.actors import POLICY, RANDOM, cast, check_planner, check_seeds
 from preplay.errors import UsageError

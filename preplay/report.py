@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from agent.checkpoint import write_atomically
+from agent.files import write_atomically
 from preplay.actors import POLICY, RANDOM
 from preplay.text import file_name, interval_text
 

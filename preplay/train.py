@@ -78,7 +78,11 @@ class Train:
             return Train("", config=config)
         name = value_of(arguments, "--preset") or "small"
         task = tyro.MISSING if value_of(arguments, "--tasks") is None else ""
-        return Train(task, preset=name, config=preset(name))
+        config = preset(name)
+        planner = value_of(arguments, "--planning.planner")
+        if planner:  # which may have sizes of its own
+            config = replace(config, planning=config.planning.changed(planner=planner))
+        return Train(task, preset=name, config=config)
 
     def __call__(self) -> None:
         """Trains."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from agent import AgentInfo, TrainConfig, describe
-from agent.checkpoint import write_atomically
 from agent.config import from_dict
+from agent.files import write_atomically
 from benchmarks.study.variants import Variant, check_fit, configuration, fingerprint
 from preplay.card import read_metrics
 from preplay.errors import UsageError

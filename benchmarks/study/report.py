@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.checkpoint import write_atomically
+from agent.files import write_atomically
 from benchmarks.study import published
 from benchmarks.study.curves import read
 from benchmarks.study.figures import draw_curves, draw_variants

@@ -110,6 +110,12 @@ def _task_by_task(content: dict[str, Any]) -> list[str]:
             text += f" Tasks with one seed do not widen them: {', '.join(few)}."
         if any(len(ours[task]["returns"]) == 2 for task in hard):
             text += " With two seeds an interval is no more than their range."
+    pooled = content["mean_pooled_interval"]
+    if pooled is not None:
+        text += (
+            f" If seeds vary as much on every task, by the spread of those that there are, the mean lies between "
+            f"{_number(pooled[0])} and {_number(pooled[1])} (95 % t-interval)."
+        )
     return [*parts, text]
 
 

@@ -20,11 +20,13 @@ MODELS = {LEARNED: True, SIMULATOR: False, SIMULATOR_VALUE: True}
 UNBOUND_ITERATIONS = 100_000
 # Options of a planner that its name may bring along, and how they are written.
 _OPTIONS: dict[str, Callable[[str], Any]] = {
+    "bootstrap": str,
     "elites": int,
     "execute": str,
     "interpolation": str,
     "knots": int,
     "noise_beta": float,
+    "pessimism": float,
     "proposals": int,
     "replan_every": int,
 }

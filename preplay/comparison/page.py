@@ -190,8 +190,7 @@ def _matrix(found: dict[str, Any]) -> str:
     few = f" These are the best {len(names)}." if len(names) < len(found["rows"]) else ""
     return (
         "<p>How probable it is that a row returns more than a column from the same starting state, in per cent, with "
-        "its 95 % interval over the starting states; ties count half. Where one won all of a few episodes the interval "
-        f"has no width, which is no proof.{few}</p>\n"
+        f"its 95 % interval (Wilson's); ties count half.{few}</p>\n"
         f'<div class="wide"><table class="beats">\n<tr><th class="name"></th>{heads}</tr>\n'
         f"{''.join(lines)}</table></div>"
     )
@@ -248,9 +247,9 @@ def _ranged(value: str, interval: str) -> str:
     return f'{value}<small class="range">{interval}</small>'
 
 
-def _shares(interval: list[float | None]) -> str:
+def _shares(interval: list[float]) -> str:
     low, high = interval
-    return "–" if low is None or high is None else f"{100 * low:.0f}–{100 * high:.0f}"
+    return f"{100 * low:.0f}–{100 * high:.0f}"
 
 
 def _small(words: str) -> str:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from agent import Episodes
-from agent.checkpoint import write_atomically
+from agent.files import write_atomically
 from preplay.comparison.cells import MODELS, Cell
 from preplay.errors import UsageError
 

@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 
 from agent import Agent, bootstrap_interval
-from benchmarks.bias import Bias, Watched, counted, discounted, main, measure
+from benchmarks.bias import Bias, Watched, counted, main, measure
 from preplay.errors import UsageError
 from preplay.shipped import shipped
-
-
-def test_what_is_earned_is_discounted_to_the_end():
-    assert discounted([1, 0, 2], 0.5).tolist() == [1.5, 1.0, 2.0]
-    assert discounted([3], 0.9).tolist() == [3.0]
 
 
 def test_decisions_count_whose_rest_matters_little():

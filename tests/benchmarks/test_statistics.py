@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.study.statistics import interquartile_mean, interval, mean, wins_and_losses
+from benchmarks.study.statistics import interquartile_mean, interval, mean, pooled_interval, wins_and_losses
 
 
 def scores(*tasks):
@@ -48,6 +48,25 @@ def test_the_interval_covers_about_as_often_as_it_says():
     rng = np.random.default_rng(1)
     trials = [interval([rng.normal(size=20), rng.normal(size=20)]) for _ in range(200)]
     assert 0.88 <= np.mean([low <= 0 <= high for low, high in trials]) <= 0.99
+
+
+def test_the_pooled_interval_is_the_t_interval_of_equal_spreads():
+    two = [np.array([1.0, 3.0]), np.array([10.0, 16.0])]
+    # Variances 2 and 18, 10 together with 2 degrees of freedom; the mean's is (10 / 2 + 10 / 2) / 4.
+    half = 4.302653 * np.sqrt(10 * (1 / 2 + 1 / 2)) / 2
+    assert pooled_interval(two) == pytest.approx((7.5 - half, 7.5 + half))
+    # A single seed is as uncertain as another one.
+    half = 4.302653 * np.sqrt(10 * (1 / 2 + 1 / 2 + 1)) / 3
+    middle = (2 + 13 + 20) / 3
+    assert pooled_interval([*two, np.array([20.0])]) == pytest.approx((middle - half, middle + half))
+    assert pooled_interval(scores([100], [900])) is None
+    assert pooled_interval(scores([5, 5], [7])) == (6, 6)
+
+
+def test_the_pooled_interval_covers_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    trials = [pooled_interval([rng.normal(size=2), rng.normal(size=2), rng.normal(size=1)]) for _ in range(400)]
+    assert 0.92 <= np.mean([low <= 0 <= high for low, high in trials]) <= 0.98
 
 
 def test_wins_and_losses_are_counted_on_what_both_have():

@@ -338,6 +338,8 @@ def test_a_planner_brings_options_along():
     assert made[0].planning() == {"knots": 3, "noise_beta": 2.0}
     assert made[0].name != made[1].name
     assert "knots 3" in made[0].search
+    learned = cells(["mppi:bootstrap=last:pessimism=0.5"], ["learned"], ["default"], ["default"])[0]
+    assert learned.planning() == {"bootstrap": "last", "pessimism": 0.5}
     (odd,) = cells(["mppi:interpolation=a=b"], ["learned"], ["default"], ["default"])[:1]
     assert odd.planning() == {"interpolation": "a=b"}  # which the planner refuses
     for text, words in {

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from agent import Episodes
 from preplay.comparison.cells import Cell
@@ -82,8 +83,15 @@ def test_ties_count_half():
     assert found["probability"] == 0.625
     low, high = found["interval"]
     assert 0 <= low < 0.625 < high <= 1
-    assert beats([1], [0]) == {"probability": 1.0, "interval": [None, None]}
-    assert beats([3, 3], [3, 3]) == {"probability": 0.5, "interval": [0.5, 0.5]}
+    assert beats([3, 3], [3, 3])["probability"] == 0.5
+
+
+@pytest.mark.parametrize(("won", "played"), [(1, 1), (5, 5), (0, 4), (3, 8), (10, 20)])
+def test_the_interval_of_a_share_is_wilsons(won, played):
+    found = beats([1] * won + [0] * (played - won), [0.5] * played)
+    expected = scipy.stats.binomtest(won, played).proportion_ci(method="wilson")
+    assert found["probability"] == won / played
+    assert found["interval"] == pytest.approx([expected.low, expected.high], abs=1e-4)
 
 
 def test_the_matrix_is_antisymmetric():

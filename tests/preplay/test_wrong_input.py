@@ -108,7 +108,9 @@ def test_a_real_process_says_the_same(arguments, word):
     "options", [["--samples", "0"], ["--iterations", "0"], ["--horizon", "0"], ["--device", "tpu"]]
 )
 def test_planning_options(preplay, checkpoint, options):
-    assert_one_sentence(preplay("run", TASK, "--checkpoint", checkpoint, *options), options[0][2:])
+    for planner in ([], ["--planner", "random"]):
+        result = preplay("run", TASK, "--checkpoint", checkpoint, *planner, *options)
+        assert_one_sentence(result, options[0][2:])
 
 
 def test_a_checkpoint_made_for_another_task(preplay, checkpoint):

@@ -112,8 +112,11 @@ class Episodes:
 
 
 def bootstrap_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """95 % percentile-bootstrap interval of the mean; (None, None) for a single value, which says nothing of spread."""
-    if len(values) < 2:
+    """95 % percentile-bootstrap interval of the mean.
+
+    (None, None) for a single value, which says nothing of spread, and where something is NaN or infinite.
+    """
+    if len(values) < 2 or not np.isfinite(values).all():
         return None, None
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])

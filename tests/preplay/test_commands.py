@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import envs
+import planners
 import preplay as package
 from agent import preset
 from preplay import doctor, provenance
@@ -151,3 +152,10 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_of_an_option_that_is_given_twice_the_last_one_counts():
     given = ["walker-run", "--preset", "tiny", "--preset=base"]
     assert parse(Train, "train", given).config == preset("base")
+
+
+def test_a_planner_with_sizes_of_its_own_is_trained_with_them():
+    own = planners.get("gradient").Config
+    for more, samples in (([], own.samples), (["--planning.samples", "5"], 5)):
+        planning = parse(Train, "train", ["cheetah-run", "--planning.planner", "gradient", *more]).config.planning
+        assert (planning.planner, planning.samples, planning.iterations) == ("gradient", samples, own.iterations)

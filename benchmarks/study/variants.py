@@ -129,6 +129,11 @@ _ALL = (
         "What do fading priorities, telling latents apart and a slow encoder of targets add together?",
         ("--learner.priority-exponent", "0", "--learner.contrast-weight", "0", "--learner.no-slow-encoder"),
     ),
+    Variant(
+        "contrast-alone",
+        "What do fading priorities and a slow encoder of targets add together?",
+        ("--learner.priority-exponent", "0", "--learner.no-slow-encoder"),
+    ),
     Variant("white-noise", "What does exploring with correlated noise add?", ("--noise-time", "0")),
 )
 VARIANTS = {variant.name: variant for variant in _ALL}

@@ -87,10 +87,10 @@ def from_arrays(state: tuple[np.ndarray, ...], begins: np.ndarray | None, device
     """
     actions, std, elites = (torch.from_numpy(np.array(x, np.float32)).to(device) for x in state[:3])
     age = int(state[3].max())
+    if begins is not None and np.size(begins) != len(actions):
+        raise ValueError(f"episode_start has {np.size(begins)} elements; the state is of {len(actions)} environments")
     if begins is not None and np.any(begins):
         fresh = torch.from_numpy(np.asarray(begins, bool).reshape(-1)).to(device)
-        if len(fresh) != len(actions):
-            raise ValueError(f"episode_start has {len(fresh)} elements; the state is of {len(actions)} environments")
         actions[fresh], std[fresh], elites[fresh] = 0, 0, 0
         age = 2**31
     value = torch.full_like(actions[:, 0, 0], -torch.inf)

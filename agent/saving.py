@@ -60,7 +60,7 @@ class State:
             last_return=self._progress.last_return,
             evaluation=self._progress.evaluation,
             rngs={name: dict(rng.bit_generator.state) for name, rng in self._rngs.items()},
-            plan_elites=None if running is None else 0 if running.plan.elites is None else running.plan.elites.shape[1],
+            plan_elites=None if running is None else self._plan()["plan.2"].shape[1],
             plan_age=0 if running is None else running.age,
             priorities=0 if self._priorities is None else len(self._priorities),
             log=log,

@@ -121,6 +121,7 @@ def beats(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
         `probability`, and its 95 % `interval`, Wilson's of a share: where one won every time, it still has a width.
     """
     wins = (np.sign(np.subtract(a, b)) + 1) / 2
+    # SciPy's takes whole wins alone.
     share, n, z = float(wins.mean()), len(wins), 1.96
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)

@@ -136,8 +136,9 @@ def test_predict_carries_its_state_and_forgets_it_where_an_episode_starts():
     assert np.allclose(after[1][0], fresh[0], atol=1e-5)
     assert np.allclose(after[1][1], after[0][1], atol=1e-5)
     assert np.allclose(after[2], fresh, atol=1e-5)
-    with pytest.raises(ValueError, match="episode_start has 1 elements"):
-        agent.predict(observation, state, np.array([True]))
+    for start in ([True], [False]):
+        with pytest.raises(ValueError, match="episode_start has 1 elements"):
+            agent.predict(observation, state, np.array(start))
     action, _ = agent.predict(observation[0])
     assert action.shape == (2,)
 
